@@ -1,0 +1,86 @@
+//! One inotify instance.
+
+use crate::allocator::{Wd, WdAllocator};
+use crate::engine::{Limits, ObjectId, OwnerId};
+use crate::mask::STORED_BITS;
+use crate::queue::EventQueue;
+use crate::snapshot::{EventV1, LimitsV1, RestoreError, SnapshotV1, WatchV1};
+use crate::watches::{Watch, WatchTable};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Group {
+    pub(crate) owner: OwnerId,
+    pub(crate) limits: Limits,
+    pub(crate) wds: WdAllocator,
+    pub(crate) watches: WatchTable,
+    pub(crate) queue: EventQueue,
+    /// An `Output::Readable` waits to be polled.
+    pub(crate) readable_pending: bool,
+}
+
+impl Group {
+    pub(crate) fn new(owner: OwnerId, limits: Limits) -> Self {
+        Self {
+            owner,
+            limits,
+            wds: WdAllocator::new(),
+            watches: WatchTable::default(),
+            queue: EventQueue::new(limits.queue_events_max),
+            readable_pending: false,
+        }
+    }
+
+    /// Forgets a watch and frees its number. Queue and counts are the caller's.
+    pub(crate) fn end_watch(&mut self, wd: Wd) -> Option<ObjectId> {
+        let object = self.watches.remove(wd)?;
+        self.wds.release(wd);
+        Some(object)
+    }
+
+    pub(crate) fn snapshot(&self, cookie: u32) -> SnapshotV1 {
+        let Limits { instances_max, watches_max, queue_events_max } = self.limits;
+        SnapshotV1 {
+            cursor: self.wds.cursor_raw(),
+            limits: LimitsV1 { instances_max, watches_max, queue_events_max },
+            watches: self
+                .watches
+                .iter()
+                .map(|Watch { wd, object, mask }| WatchV1 { wd: wd.0, object: object.0, mask })
+                .collect(),
+            events: self.queue.events().map(EventV1::from).collect(),
+            tail_is_latest: self.queue.tail_is_latest(),
+            cookie,
+        }
+    }
+
+    pub(crate) fn restore(owner: OwnerId, snapshot: SnapshotV1) -> Result<Self, RestoreError> {
+        let SnapshotV1 { cursor, limits, watches, events, tail_is_latest, cookie: _ } = snapshot;
+        let LimitsV1 { instances_max, watches_max, queue_events_max } = limits;
+        if watches.len() > watches_max as usize {
+            return Err(RestoreError::TooManyWatches { watches: watches.len(), watches_max });
+        }
+        let wds = WdAllocator::from_parts(cursor, watches.iter().map(|watch| watch.wd..=watch.wd))
+            .map_err(RestoreError::Wds)?;
+        let mut table = WatchTable::default();
+        for WatchV1 { wd, object, mask } in watches {
+            let watch = Watch { wd: Wd(wd), object: ObjectId(object), mask };
+            if table.watch_of(watch.object).is_some() {
+                return Err(RestoreError::ObjectTwice(watch.object, watch.wd));
+            }
+            if mask & !STORED_BITS != 0 {
+                return Err(RestoreError::Mask(watch.wd, mask));
+            }
+            table.insert(watch);
+        }
+        let events = events.into_iter().map(Into::into).collect();
+        let queue = EventQueue::from_parts(queue_events_max, events, tail_is_latest).map_err(RestoreError::Queue)?;
+        Ok(Self {
+            owner,
+            limits: Limits { instances_max, watches_max, queue_events_max },
+            wds,
+            watches: table,
+            queue,
+            readable_pending: false,
+        })
+    }
+}
