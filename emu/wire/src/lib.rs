@@ -1,1 +1,76 @@
-//! To come.
+//! The frames between a program and the emulator.
+//!
+//! A request is one `SOCK_SEQPACKET` packet, so a frame is never cut or glued. It travels either over the program's inotify
+//! descriptor itself, with the reply object (the write end of a pipe, or a socket) as the first attached descriptor, or over a
+//! control connection, which carries the reply back. Events go the other way as bare `struct inotify_event` records, one a
+//! packet: a reader that bypasses the shim sees exactly what it would read from Linux.
+//!
+//! The numbers are in native byte order: both ends are on one machine.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod name;
+mod reply;
+mod request;
+
+pub use name::{InstanceName, NAME_BYTES_MAX, NAME_PREFIX};
+pub use reply::{REPLY_BYTES, Reply, VALUE_OFFSET};
+pub use request::{REQUEST_BYTES, Request, RequestKind, TOKEN_BYTES};
+
+/// Version of the frames. A receiver refuses any other.
+pub const VERSION: u8 = 1;
+
+/// First bytes of every frame.
+pub const MAGIC: [u8; 4] = *b"uino";
+
+/// The largest request: a header and a path of `PATH_MAX` bytes.
+pub const REQUEST_BYTES_MAX: usize = REQUEST_BYTES + 4096;
+
+/// The most bytes of events that one reply carries.
+pub const REPLY_EVENTS_BYTES_MAX: usize = 64 * 1024;
+
+/// The largest event record: a header and a name of 255 bytes with its padding (semantics `EVENT` rules).
+pub const EVENT_BYTES_MAX: usize = EVENT_HEADER_BYTES + 256;
+
+/// The fixed part of `struct inotify_event`.
+pub const EVENT_HEADER_BYTES: usize = 16;
+
+/// The bits that `inotify_add_watch(2)` takes: the kernel's `ALL_INOTIFY_BITS`.
+pub const ADD_WATCH_BITS: u32 = 0xf700_efff;
+
+/// `IN_MASK_ADD | IN_MASK_CREATE`, which exclude each other since Linux 4.18.
+pub const MASK_ADD_AND_CREATE: u32 = 0x3000_0000;
+
+/// `IN_ONLYDIR`: the path must lead to a directory.
+pub const ONLYDIR: u32 = 0x0100_0000;
+
+/// `IN_DONT_FOLLOW`: a symbolic link at the end of the path is watched itself.
+pub const DONT_FOLLOW: u32 = 0x0200_0000;
+
+/// `INOTIFY_IOC_SETNEXTWD`, `_IOW('I', 0, __s32)`: sets the cursor, Linux 4.16.
+pub const IOC_SETNEXTWD: u32 = 0x4004_4900;
+
+/// `UINOTIFY_IOC_GETNEXTWD`, `_IOR('I', 0x80, __s32)`: reads the cursor back. Ours; Linux answers ENOTTY.
+pub const IOC_GETNEXTWD: u32 = 0x8004_4980;
+
+/// One line of the settle page, which the emulator writes and programs only read. A line is a cache line long.
+pub mod settle_line {
+    /// Distance between two lines.
+    pub const LINE_BYTES: usize = 64;
+    /// Offset of the `u32` that is odd while the emulator holds events that it has not delivered.
+    pub const CYCLE_OFFSET: usize = 0;
+    /// Offset of the `u32` that is not zero while events wait behind the window.
+    pub const MORE_OFFSET: usize = 4;
+}
+
+fn u32_at(bytes: &[u8], offset: usize) -> u32 {
+    let mut word = [0; 4];
+    word.copy_from_slice(&bytes[offset..offset + 4]);
+    u32::from_ne_bytes(word)
+}
+
+fn u64_at(bytes: &[u8], offset: usize) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&bytes[offset..offset + 8]);
+    u64::from_ne_bytes(word)
+}

@@ -1,0 +1,151 @@
+//! Requests: program to emulator.
+
+use crate::{MAGIC, VERSION, u32_at, u64_at};
+
+/// Length of a request's fixed part.
+pub const REQUEST_BYTES: usize = 24;
+
+/// Length of the secret that lets a program open an instance.
+pub const TOKEN_BYTES: usize = 16;
+
+/// What a program asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RequestKind {
+    /// `inotify_init1`: `argument` holds the flags, the payload the token. The reply brings the descriptor, and the connection
+    /// stays the group's control connection.
+    Init = 1,
+    /// `inotify_add_watch`: `word` holds the mask, the payload the path as the program wrote it, the attached descriptor the
+    /// object, opened with `O_PATH`.
+    AddWatch = 2,
+    /// `inotify_rm_watch`: `word` holds the wd.
+    RemoveWatch = 3,
+    /// `INOTIFY_IOC_SETNEXTWD`: `argument` holds the ioctl's argument.
+    SetCursor = 4,
+    /// `UINOTIFY_IOC_GETNEXTWD`.
+    GetCursor = 5,
+    /// Bring every event that has already happened into the queue. `argument` is the room of the read that asks, in bytes: when
+    /// the window is empty the reply carries as many whole events as fit. With room 0 the events go into the window.
+    Settle = 6,
+    /// As `Settle` with room 0; the reply's value is the number of queued bytes.
+    Count = 7,
+    /// Hands over the source's descriptor and the settle page. Over an inotify descriptor the reply object must be a socket,
+    /// and becomes a control connection.
+    Attach = 8,
+    /// Gives back what was received and could not be passed on. The attached descriptor is the program's end, from which the
+    /// emulator takes the window back. The payload is one event record; when it is empty, the last reply's events are meant.
+    Return = 9,
+    /// Asks for the emulator's state as JSON, in packets up to the end of the connection. The payload is empty.
+    Status = 10,
+}
+
+impl RequestKind {
+    fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => Self::Init,
+            2 => Self::AddWatch,
+            3 => Self::RemoveWatch,
+            4 => Self::SetCursor,
+            5 => Self::GetCursor,
+            6 => Self::Settle,
+            7 => Self::Count,
+            8 => Self::Attach,
+            9 => Self::Return,
+            10 => Self::Status,
+            _ => return None,
+        })
+    }
+}
+
+/// A request with its payload still in the receive buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// What is asked.
+    pub kind: RequestKind,
+    /// The wide argument.
+    pub argument: u64,
+    /// The narrow argument.
+    pub word: u32,
+    /// What follows the fixed part.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Request<'a> {
+    /// A request without payload.
+    #[must_use]
+    pub fn new(kind: RequestKind, argument: u64, word: u32) -> Self {
+        Self { kind, argument, word, payload: &[] }
+    }
+
+    /// The fixed part; the payload follows it in the packet.
+    #[must_use]
+    pub fn header(&self) -> [u8; REQUEST_BYTES] {
+        let mut bytes = [0; REQUEST_BYTES];
+        let (magic, rest) = bytes.split_at_mut(4);
+        magic.copy_from_slice(&MAGIC);
+        rest[0] = VERSION;
+        rest[1] = self.kind as u8;
+        rest[4..12].copy_from_slice(&self.argument.to_ne_bytes());
+        rest[12..16].copy_from_slice(&self.word.to_ne_bytes());
+        // A payload is at most a path, far below 4 GiB.
+        rest[16..20].copy_from_slice(&(self.payload.len() as u32).to_ne_bytes());
+        bytes
+    }
+
+    /// Reads a packet. `None` for anything but a whole frame of this version: such a packet was written by somebody who took
+    /// the descriptor for a file.
+    #[must_use]
+    pub fn parse(packet: &'a [u8]) -> Option<Self> {
+        if packet.len() < REQUEST_BYTES || packet[..4] != MAGIC || packet[4] != VERSION {
+            return None;
+        }
+        let kind = RequestKind::from_byte(packet[5])?;
+        let (header, payload) = packet.split_at(REQUEST_BYTES);
+        if u32_at(header, 20) as usize != payload.len() || header[6..8] != [0, 0] {
+            return None;
+        }
+        Some(Self { kind, argument: u64_at(header, 8), word: u32_at(header, 16), payload })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_survives_the_wire() {
+        let request =
+            Request { kind: RequestKind::AddWatch, argument: u64::MAX - 1, word: 0xfff, payload: b"some/path" };
+        let mut packet = [0; 64];
+        packet[..REQUEST_BYTES].copy_from_slice(&request.header());
+        packet[REQUEST_BYTES..REQUEST_BYTES + 9].copy_from_slice(request.payload);
+        assert_eq!(Request::parse(&packet[..REQUEST_BYTES + 9]), Some(request));
+    }
+
+    #[test]
+    fn every_kind_has_one_number() {
+        let mut known = 0;
+        for byte in 0..=u8::MAX {
+            if let Some(kind) = RequestKind::from_byte(byte) {
+                assert_eq!(kind as u8, byte);
+                known += 1;
+            }
+        }
+        assert_eq!(known, 10);
+    }
+
+    #[test]
+    fn junk_is_refused() {
+        let good = Request::new(RequestKind::Settle, 0, 0).header();
+        assert!(Request::parse(&good).is_some());
+        for cut in 0..good.len() {
+            assert!(Request::parse(&good[..cut]).is_none(), "cut at {cut}");
+        }
+        for (offset, value) in [(0, b'x'), (4, VERSION + 1), (5, 0), (5, 200), (6, 1), (7, 1), (20, 1)] {
+            let mut bad = good;
+            bad[offset] = value;
+            assert!(Request::parse(&bad).is_none(), "byte {offset} set to {value}");
+        }
+        assert!(Request::parse(&[0; 4096]).is_none());
+    }
+}
