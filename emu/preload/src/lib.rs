@@ -1,1 +1,35 @@
-//! To come.
+//! `libuinotify.so`: the library that is preloaded into programs.
+//!
+//! It runs inside other people's programs, so it allocates nothing, takes no lock, keeps nothing thread-local, never panics and
+//! leaves `errno` alone on success. It knows an emulated descriptor by a bit, which is a hint, and by the name of the socket's
+//! other end, which is the proof. A call on any other descriptor pays the test of the bit.
+//!
+//! This crate is an ordinary `no_std` library. The C functions that interpose libc's stand behind `--cfg shim`; the build script
+//! of the package `uinotify` builds it once more, so configured, as a cdylib that links against nothing.
+#![no_std]
+
+pub mod bitmap;
+pub mod constructor;
+pub mod descriptor;
+pub mod descriptor_path;
+pub mod epoll;
+pub mod errno;
+pub mod identity;
+pub mod instance;
+pub mod log;
+pub mod memory;
+pub mod message;
+pub mod next;
+pub mod poll;
+pub mod raw;
+pub mod read;
+pub mod request;
+pub mod select;
+pub mod settings;
+pub mod settle;
+pub mod slot;
+
+#[cfg(shim)]
+mod exports;
+#[cfg(shim)]
+mod panic;

@@ -1,0 +1,41 @@
+//! What happens when the library is loaded.
+
+use core::ffi::{CStr, c_char};
+
+use crate::{identity, memory, next, settings};
+
+unsafe extern "C" {
+    static environ: *const *const c_char;
+}
+
+struct Environment(*const *const c_char);
+
+impl Iterator for Environment {
+    type Item = &'static [u8];
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_null() {
+            return None;
+        }
+        // SAFETY: the array ends with a null pointer, which ends the walk.
+        let entry = unsafe { self.0.read() };
+        if entry.is_null() {
+            return None;
+        }
+        self.0 = self.0.wrapping_add(1);
+        // SAFETY: libc's environment is an array of strings; at the constructor nobody has changed it yet.
+        Some(unsafe { CStr::from_ptr(entry) }.to_bytes())
+    }
+}
+
+/// Finds the next functions, reads the settings and looks for instances that came through exec.
+pub fn initialise() {
+    next::initialise();
+    // SAFETY: libc sets the pointer before it runs constructors.
+    let environment = unsafe { environ };
+    settings::initialise(Environment(environment));
+    memory::initialise();
+    if settings::is_active() {
+        identity::find_inherited();
+    }
+}

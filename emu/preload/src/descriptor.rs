@@ -1,0 +1,54 @@
+//! What else a program does with an instance's descriptor: `ioctl`, `fcntl`, `dup`.
+
+use uinotify_wire::{IOC_GETNEXTWD, IOC_SETNEXTWD};
+
+use crate::bitmap::{EPOLLS, INSTANCES};
+use crate::identity::Instance;
+use crate::raw::{self, Errno, FIONREAD, Outcome};
+use crate::slot::Quiet;
+use crate::{instance, settle};
+
+const FIONBIO: u32 = 0x5421;
+const FIOASYNC: u32 = 0x5452;
+const FIOCLEX: u32 = 0x5451;
+const FIONCLEX: u32 = 0x5450;
+
+/// `ioctl(2)` of an instance. Only the low 32 bits of the request count. ENOTTY for what inotify does not know, though a socket
+/// would.
+///
+/// # Safety
+///
+/// What the request does through `argument` must be valid, or a bad address, which gives EFAULT.
+pub unsafe fn ioctl(instance: &Instance, request: u32, argument: usize) -> Outcome {
+    match request {
+        FIONREAD => {
+            if settle::quiet(instance) == Quiet::Settled {
+                // SAFETY: by this function's contract.
+                return unsafe { raw::ioctl(instance.fd, request, argument) };
+            }
+            instance::count(instance, argument)
+        }
+        IOC_SETNEXTWD => instance::set_cursor(instance, argument),
+        IOC_GETNEXTWD => instance::get_cursor(instance, argument),
+        // SAFETY: by this function's contract.
+        FIONBIO | FIOASYNC | FIOCLEX | FIONCLEX => unsafe { raw::ioctl(instance.fd, request, argument) },
+        _ => Err(Errno::NOTTY),
+    }
+}
+
+/// The flags as Linux shows them: inotify descriptors are `O_RDONLY`, sockets `O_RDWR`.
+pub fn shown_flags(flags: usize) -> usize {
+    const O_ACCMODE: usize = 3;
+    flags & !O_ACCMODE
+}
+
+/// A new descriptor for the file behind `old`: what is known of one holds for the other.
+#[inline]
+pub fn duplicated(old: i32, new: i32) {
+    if INSTANCES.contains(old) {
+        INSTANCES.set(new);
+    }
+    if EPOLLS.contains(old) {
+        EPOLLS.set(new);
+    }
+}

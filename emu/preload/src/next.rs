@@ -1,0 +1,286 @@
+//! The functions behind ours: the next object's, in the order in which the dynamic linker searches.
+//!
+//! They are found by walking the loaded objects' own tables. `dlsym` may allocate and lock, `dlvsym` is missing in musl, and
+//! either would be the interposed one.
+
+use core::ffi::{c_char, c_int, c_void};
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+/// Declares the table of functions, and the names under which they are sought.
+macro_rules! functions {
+    ($($name:ident),* $(,)?) => {
+        /// Addresses of the next functions; 0 for one that was not found, or before the constructor.
+        #[allow(missing_docs, reason = "the names are the C functions'")]
+        pub struct Functions {
+            $(pub $name: AtomicUsize,)*
+        }
+
+        /// The one table.
+        pub static NEXT: Functions = Functions { $($name: AtomicUsize::new(0),)* };
+
+        impl Functions {
+            fn entries(&self) -> [(&'static [u8], &AtomicUsize); const { [$(stringify!($name)),*].len() }] {
+                [$((stringify!($name).as_bytes(), &self.$name)),*]
+            }
+        }
+    };
+}
+
+functions! {
+    inotify_init, inotify_init1, inotify_add_watch, inotify_rm_watch, ioctl, read, __read_chk, readv, write, close, dup, dup2,
+    dup3, fcntl, fcntl64, recv, recvmsg, recvmmsg, poll, __poll_chk, ppoll, __ppoll_chk, select, pselect, epoll_ctl, epoll_wait,
+    epoll_pwait, epoll_pwait2,
+}
+
+/// Address of a function, or `None`.
+#[inline]
+pub fn address(entry: &AtomicUsize) -> Option<usize> {
+    let address = entry.load(Ordering::Relaxed);
+    (address != 0).then_some(address)
+}
+
+/// `Elf64_Phdr`.
+#[repr(C)]
+struct ProgramHeader {
+    kind: u32,
+    flags: u32,
+    offset: u64,
+    address: u64,
+    physical_address: u64,
+    file_size: u64,
+    memory_size: u64,
+    alignment: u64,
+}
+
+/// The beginning of `struct dl_phdr_info`, the same in glibc and musl.
+#[repr(C)]
+struct LoadedObject {
+    base: usize,
+    name: *const c_char,
+    headers: *const ProgramHeader,
+    header_count: u16,
+}
+
+/// `Elf64_Dyn`.
+#[repr(C)]
+struct DynamicEntry {
+    tag: i64,
+    value: u64,
+}
+
+/// `Elf64_Sym`.
+#[repr(C)]
+struct Symbol {
+    name: u32,
+    info: u8,
+    other: u8,
+    section: u16,
+    value: u64,
+    size: u64,
+}
+
+unsafe extern "C" {
+    fn dl_iterate_phdr(
+        callback: unsafe extern "C" fn(*const LoadedObject, usize, *mut c_void) -> c_int,
+        data: *mut c_void,
+    ) -> c_int;
+}
+
+/// Fills the table. To be called by the constructor.
+pub fn initialise() {
+    let mut is_behind_us = false;
+    // SAFETY: `visit` keeps to the contract of the call; `is_behind_us` lives through it.
+    unsafe { dl_iterate_phdr(visit, (&raw mut is_behind_us).cast()) };
+}
+
+unsafe extern "C" fn visit(object: *const LoadedObject, _size: usize, data: *mut c_void) -> c_int {
+    // SAFETY: the dynamic linker gives a valid object for the length of the callback.
+    let object = unsafe { &*object };
+    // SAFETY: `data` is the bool that `initialise` passed, and nobody else has it.
+    let is_behind_us = unsafe { &mut *data.cast::<bool>() };
+    if !*is_behind_us {
+        *is_behind_us = holds(object, initialise as fn() as usize);
+        return 0;
+    }
+    // SAFETY: the object is loaded and relocated.
+    if let Some(tables) = unsafe { Tables::of(object) } {
+        for (name, entry) in NEXT.entries() {
+            if entry.load(Ordering::Relaxed) == 0
+                // SAFETY: as above.
+                && let Some(found) = unsafe { tables.find(name) }
+            {
+                entry.store(found, Ordering::Relaxed);
+            }
+        }
+    }
+    0
+}
+
+fn headers(object: &LoadedObject) -> &[ProgramHeader] {
+    if object.headers.is_null() {
+        return &[];
+    }
+    // SAFETY: the dynamic linker describes the object's own program headers, which stay mapped with it.
+    unsafe { core::slice::from_raw_parts(object.headers, object.header_count as usize) }
+}
+
+fn holds(object: &LoadedObject, address: usize) -> bool {
+    const PT_LOAD: u32 = 1;
+    headers(object).iter().any(|header| {
+        let start = object.base.wrapping_add(header.address as usize);
+        header.kind == PT_LOAD && (start..start.wrapping_add(header.memory_size as usize)).contains(&address)
+    })
+}
+
+/// An object's dynamic symbols.
+struct Tables {
+    base: usize,
+    symbols: *const Symbol,
+    strings: *const u8,
+    versions: *const u16,
+    gnu_hash: *const u32,
+    hash: *const u32,
+}
+
+impl Tables {
+    /// # Safety
+    ///
+    /// The object must be loaded.
+    unsafe fn of(object: &LoadedObject) -> Option<Self> {
+        const PT_DYNAMIC: u32 = 2;
+        let dynamic = headers(object).iter().find(|header| header.kind == PT_DYNAMIC)?;
+        let mut entry = object.base.wrapping_add(dynamic.address as usize) as *const DynamicEntry;
+        let (mut symbols, mut strings, mut versions, mut gnu_hash, mut hash) = (0, 0, 0, 0, 0);
+        loop {
+            // SAFETY: the dynamic section ends with a null tag, before which every entry is mapped.
+            let DynamicEntry { tag, value } = unsafe { entry.read() };
+            let mut address = value as usize;
+            // glibc has added the base to the addresses in place; musl, and the vDSO, have not.
+            if address < object.base {
+                address = address.wrapping_add(object.base);
+            }
+            match tag {
+                0 => break,
+                4 => hash = address,
+                5 => strings = address,
+                6 => symbols = address,
+                0x6fff_fef5 => gnu_hash = address,
+                0x6fff_fff0 => versions = address,
+                _ => {}
+            }
+            entry = entry.wrapping_add(1);
+        }
+        if symbols == 0 || strings == 0 {
+            return None;
+        }
+        Some(Self {
+            base: object.base,
+            symbols: symbols as *const Symbol,
+            strings: strings as *const u8,
+            versions: versions as *const u16,
+            gnu_hash: gnu_hash as *const u32,
+            hash: hash as *const u32,
+        })
+    }
+
+    /// # Safety
+    ///
+    /// The object must be loaded.
+    unsafe fn find(&self, name: &[u8]) -> Option<usize> {
+        if !self.gnu_hash.is_null() {
+            // SAFETY: the table belongs to a loaded object.
+            return unsafe { self.find_by_gnu_hash(name) };
+        }
+        if !self.hash.is_null() {
+            // SAFETY: the table belongs to a loaded object.
+            return unsafe { self.find_by_hash(name) };
+        }
+        None
+    }
+
+    /// # Safety
+    ///
+    /// `gnu_hash` must be the object's DT_GNU_HASH.
+    unsafe fn find_by_gnu_hash(&self, name: &[u8]) -> Option<usize> {
+        let wanted = name.iter().fold(5381u32, |hash, &byte| hash.wrapping_mul(33).wrapping_add(u32::from(byte)));
+        // SAFETY: the table begins with four words.
+        let word = |index: usize| unsafe { self.gnu_hash.wrapping_add(index).read() };
+        let (bucket_count, first_symbol, bloom_count) = (word(0) as usize, word(1) as usize, word(2) as usize);
+        if bucket_count == 0 {
+            return None;
+        }
+        // The Bloom filter's words are 64 bits wide.
+        let buckets = 4 + 2 * bloom_count;
+        let mut index = word(buckets + wanted as usize % bucket_count) as usize;
+        if index < first_symbol {
+            return None;
+        }
+        loop {
+            let hash = word(buckets + bucket_count + index - first_symbol);
+            if hash | 1 == wanted | 1
+                // SAFETY: the chain holds indexes of the symbol table.
+                && let Some(found) = unsafe { self.symbol(index, name) }
+            {
+                return Some(found);
+            }
+            if hash & 1 != 0 {
+                return None;
+            }
+            index += 1;
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `hash` must be the object's DT_HASH.
+    unsafe fn find_by_hash(&self, name: &[u8]) -> Option<usize> {
+        let wanted = name.iter().fold(0u32, |hash, &byte| {
+            let hash = (hash << 4).wrapping_add(u32::from(byte));
+            let high = hash & 0xf000_0000;
+            (hash ^ (high >> 24)) & !high
+        });
+        // SAFETY: the table holds its two counts, the buckets and the chains.
+        let word = |index: usize| unsafe { self.hash.wrapping_add(index).read() };
+        let bucket_count = word(0) as usize;
+        if bucket_count == 0 {
+            return None;
+        }
+        let mut index = word(2 + wanted as usize % bucket_count) as usize;
+        while index != 0 {
+            // SAFETY: the chain holds indexes of the symbol table.
+            if let Some(found) = unsafe { self.symbol(index, name) } {
+                return Some(found);
+            }
+            index = word(2 + bucket_count + index) as usize;
+        }
+        None
+    }
+
+    /// The address of symbol `index` if it is the function `name` in its default version.
+    ///
+    /// # Safety
+    ///
+    /// `index` must be in the symbol table.
+    unsafe fn symbol(&self, index: usize, name: &[u8]) -> Option<usize> {
+        const NOTYPE: u8 = 0;
+        const FUNCTION: u8 = 2;
+        const HIDDEN: u16 = 0x8000;
+        // SAFETY: by this function's contract.
+        let symbol = unsafe { &*self.symbols.wrapping_add(index) };
+        let kind = symbol.info & 0xf;
+        if symbol.section == 0 || symbol.value == 0 || (kind != FUNCTION && kind != NOTYPE) {
+            return None;
+        }
+        for (offset, &byte) in name.iter().chain(&[0]).enumerate() {
+            // SAFETY: the names are zero-terminated, and the walk ends at the first difference.
+            if unsafe { self.strings.wrapping_add(symbol.name as usize + offset).read() } != byte {
+                return None;
+            }
+        }
+        // SAFETY: the table of versions is as long as the table of symbols.
+        if !self.versions.is_null() && unsafe { self.versions.wrapping_add(index).read() } & HIDDEN != 0 {
+            return None;
+        }
+        Some(self.base.wrapping_add(symbol.value as usize))
+    }
+}

@@ -1,0 +1,257 @@
+//! `read` and `readv` of an instance.
+
+use core::ffi::c_void;
+
+use uinotify_wire::{EVENT_BYTES_MAX, Reply, Request, RequestKind};
+
+use crate::errno::ErrnoKept;
+use crate::identity::Instance;
+use crate::next::{self, NEXT};
+use crate::raw::{self, Errno, IoVec, MSG_DONTWAIT, MSG_PEEK, MSG_TRUNC, Outcome};
+use crate::request::{self, Failure, Into};
+use crate::settle;
+use crate::slot::Quiet;
+
+/// Only the kernel writes to a program's buffer, so that a bad page gives EFAULT and not a signal.
+#[derive(Clone, Copy)]
+struct Buffer {
+    start: *mut c_void,
+    length: usize,
+    filled: usize,
+}
+
+impl Buffer {
+    fn next(&self) -> *mut c_void {
+        self.start.wrapping_byte_add(self.filled)
+    }
+
+    fn room(&self) -> usize {
+        self.length - self.filled
+    }
+}
+
+/// Why taking events out of the socket came to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    Empty,
+    NoRoom,
+    Interrupted,
+    Dead,
+}
+
+/// `read(2)`: as many whole events as fit. EAGAIN for an empty queue of a non-blocking instance, EINVAL where the first event does
+/// not fit (it stays queued), EFAULT for a bad buffer (the event is consumed), EIO when the emulator has died.
+pub fn read(instance: &Instance, start: *mut c_void, length: usize) -> Outcome {
+    let mut buffer = Buffer { start, length: length.min(isize::MAX as usize), filled: 0 };
+    loop {
+        let may_wait = match settle::quiet(instance) {
+            Quiet::Settled => true,
+            Quiet::More => false,
+            Quiet::Unknown => match pull(instance, &mut buffer)? {
+                Pulled::Window { more } => !more,
+                Pulled::Events { more: false } => return finish(&buffer),
+                Pulled::Events { more: true } => continue,
+                Pulled::TooSmall => return finish(&buffer),
+                // What is still in the socket can be had; then there is an error, never silence.
+                Pulled::Dead => {
+                    take(instance, &mut buffer, false)?;
+                    return if buffer.filled > 0 { Ok(buffer.filled) } else { Err(Errno::IO) };
+                }
+            },
+        };
+        let may_block = may_wait && buffer.filled == 0;
+        match take(instance, &mut buffer, may_block)? {
+            Stop::NoRoom => return finish(&buffer),
+            Stop::Interrupted => return Err(Errno::INTR),
+            Stop::Dead => return if buffer.filled > 0 { Ok(buffer.filled) } else { Err(Errno::IO) },
+            Stop::Empty if may_wait => return if buffer.filled > 0 { Ok(buffer.filled) } else { Err(Errno::AGAIN) },
+            // More stands behind the window than the socket held.
+            Stop::Empty => match pull(instance, &mut buffer)? {
+                Pulled::Events { more: false } | Pulled::TooSmall => return finish(&buffer),
+                Pulled::Events { more: true } | Pulled::Window { .. } => {}
+                Pulled::Dead => return if buffer.filled > 0 { Ok(buffer.filled) } else { Err(Errno::IO) },
+            },
+        }
+    }
+}
+
+/// The buffer's end was reached: with nothing read the first event was too large.
+fn finish(buffer: &Buffer) -> Outcome {
+    if buffer.filled > 0 { Ok(buffer.filled) } else { Err(Errno::INVAL) }
+}
+
+enum Pulled {
+    /// The window is to be read first; `more` stands behind it.
+    Window {
+        more: bool,
+    },
+    /// Events came with the reply.
+    Events {
+        more: bool,
+    },
+    /// The next event does not fit.
+    TooSmall,
+    Dead,
+}
+
+/// Settles by request, and takes what the reply brings.
+fn pull(instance: &Instance, buffer: &mut Buffer) -> Result<Pulled, Errno> {
+    let request = Request::new(RequestKind::Settle, buffer.room() as u64, 0);
+    let into = Into { events: buffer.next(), events_room: buffer.room(), ..Into::NOTHING };
+    match request::ask(instance, &request, None, into) {
+        Ok(reply) => {
+            let more = reply.flags & Reply::MORE != 0;
+            if reply.extent > 0 {
+                buffer.filled += reply.extent as usize;
+                return Ok(Pulled::Events { more });
+            }
+            if reply.flags & Reply::TOO_SMALL != 0 {
+                return Ok(Pulled::TooSmall);
+            }
+            Ok(Pulled::Window { more })
+        }
+        Err(Failure::Dead) => Ok(Pulled::Dead),
+        Err(Failure::Refused(Errno::FAULT)) => {
+            // The whole reply is lost to the bad page, but Linux consumes one event at a time: all go back, and come one by one.
+            give_back(instance, &[]);
+            settle::request(instance).map_err(|_| Errno::IO)?;
+            take(instance, buffer, false)?;
+            Err(Errno::FAULT)
+        }
+        Err(Failure::Refused(errno)) => {
+            Err(if errno == Errno::MFILE || errno == Errno::NFILE { Errno::NOMEM } else { errno })
+        }
+    }
+}
+
+/// Returns events to the emulator: one record, or, if it is empty, those of the last reply.
+fn give_back(instance: &Instance, record: &[u8]) {
+    let request = Request { kind: RequestKind::Return, argument: 0, word: 0, payload: record };
+    let _ = request::ask(instance, &request, Some(instance.fd), Into::NOTHING);
+}
+
+/// Takes events out of the socket, one packet each. Waits for the first if `may_wait` and the instance is blocking.
+fn take(instance: &Instance, buffer: &mut Buffer, may_wait: bool) -> Result<Stop, Errno> {
+    let mut wait = may_wait;
+    loop {
+        let stop = if buffer.room() >= EVENT_BYTES_MAX {
+            // No event can be cut here.
+            receive(instance, buffer.next(), buffer.room(), 0, wait)
+        } else {
+            take_by_size(instance, buffer, wait)
+        };
+        match stop {
+            Ok(0) => return Ok(Stop::Dead),
+            Ok(length) => buffer.filled += length,
+            Err(Refusal::NoRoom) => return Ok(Stop::NoRoom),
+            Err(Refusal::Errno(Errno::AGAIN)) => return Ok(Stop::Empty),
+            Err(Refusal::Errno(Errno::INTR)) => return Ok(Stop::Interrupted),
+            Err(Refusal::Errno(errno)) => return Err(errno),
+        }
+        wait = false;
+    }
+}
+
+enum Refusal {
+    NoRoom,
+    Errno(Errno),
+}
+
+/// Takes one event into a room that may be too small for it: the size is asked first.
+fn take_by_size(instance: &Instance, buffer: &Buffer, wait: bool) -> Result<usize, Refusal> {
+    let size = receive(instance, core::ptr::null_mut(), 0, MSG_PEEK | MSG_TRUNC, wait)?;
+    if size == 0 {
+        return Ok(0);
+    }
+    if size > buffer.room() {
+        return Err(Refusal::NoRoom);
+    }
+    // Another reader may have taken that event meanwhile, and the next may be larger: what would be cut off lands in `rest`.
+    let mut rest = [0u8; EVENT_BYTES_MAX];
+    let mut pieces = [
+        IoVec { base: buffer.next(), length: buffer.room() },
+        IoVec { base: rest.as_mut_ptr().cast(), length: rest.len() },
+    ];
+    let mut message = raw::MessageHeader {
+        name: core::ptr::null_mut(),
+        name_length: 0,
+        pieces: pieces.as_mut_ptr(),
+        piece_count: pieces.len(),
+        control: core::ptr::null_mut(),
+        control_length: 0,
+        flags: 0,
+    };
+    // SAFETY: the first piece is the program's own buffer, or a bad address, which gives EFAULT; the second lives in this frame.
+    let length = unsafe { raw::receive_message(instance.fd, &mut message, MSG_DONTWAIT) }.map_err(Refusal::Errno)?;
+    if length <= buffer.room() {
+        return Ok(length);
+    }
+    let mut record = [0u8; EVENT_BYTES_MAX];
+    let kept = buffer.room();
+    for (offset, to) in record.iter_mut().enumerate() {
+        *to = if offset < kept {
+            // SAFETY: the kernel has just written `kept` bytes there.
+            unsafe { buffer.next().cast::<u8>().wrapping_add(offset).read_volatile() }
+        } else {
+            rest.get(offset - kept).copied().unwrap_or(0)
+        };
+    }
+    give_back(instance, record.get(..length).unwrap_or(&record));
+    Err(Refusal::NoRoom)
+}
+
+/// One `recv`. One that may wait goes through libc's own, so that it is a cancellation point, and is restarted after a signal or
+/// not as `read(2)` would be.
+fn receive(instance: &Instance, start: *mut c_void, length: usize, flags: i32, wait: bool) -> Result<usize, Refusal> {
+    if wait && let Some(recv) = next::address(&NEXT.recv) {
+        type Receive = unsafe extern "C" fn(i32, *mut c_void, usize, i32) -> isize;
+        // SAFETY: the address is that of libc's `recv`, whose type this is.
+        let recv: Receive = unsafe { core::mem::transmute(recv) };
+        let errno = ErrnoKept::now();
+        // SAFETY: the buffer is the program's own, or a bad address, which gives EFAULT.
+        let result = unsafe { recv(instance.fd, start, length, flags) };
+        return if result >= 0 { Ok(result as usize) } else { Err(Refusal::Errno(errno.restore())) };
+    }
+    let flags = if wait { flags } else { flags | MSG_DONTWAIT };
+    // SAFETY: as above.
+    unsafe { raw::receive(instance.fd, start, length, flags) }.map_err(Refusal::Errno)
+}
+
+/// `readv(2)`: each piece is a read of its own, up to the first that is not filled (the kernel's `do_loop_readv_writev`).
+///
+/// # Safety
+///
+/// `pieces` must be readable.
+pub unsafe fn read_pieces(instance: &Instance, pieces: *const IoVec, count: i32) -> Outcome {
+    const PIECES_MAX: i32 = 1024;
+    if !(0..=PIECES_MAX).contains(&count) {
+        return Err(Errno::INVAL);
+    }
+    // SAFETY: by this function's contract.
+    let piece = |index: usize| unsafe { pieces.wrapping_add(index).read() };
+    let mut asked: usize = 0;
+    for index in 0..count as usize {
+        asked = asked.saturating_add(piece(index).length);
+        if piece(index).length > isize::MAX as usize {
+            return Err(Errno::INVAL);
+        }
+    }
+    if asked == 0 {
+        return Ok(0);
+    }
+    let mut total: usize = 0;
+    for index in 0..count as usize {
+        let piece = piece(index);
+        match read(instance, piece.base, piece.length) {
+            Ok(length) => {
+                total += length;
+                if length < piece.length {
+                    break;
+                }
+            }
+            Err(errno) if total == 0 => return Err(errno),
+            Err(_) => break,
+        }
+    }
+    Ok(total)
+}

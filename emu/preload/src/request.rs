@@ -1,0 +1,304 @@
+//! Asking the emulator.
+//!
+//! The plain way needs nothing but the instance: the request goes over it, with the write end of a new pipe for the answer.
+//! No path, no environment, no lock; nothing is stale after fork or exec, and an emulator that dies shows as end of file. A
+//! control connection, where this process has one, spares the pipe.
+
+use core::ffi::c_void;
+
+use uinotify_wire::{REPLY_BYTES, Reply, Request, RequestKind, TOKEN_BYTES, VALUE_OFFSET};
+
+use crate::identity::Instance;
+use crate::raw::{self, Errno, IoVec, MSG_CMSG_CLOEXEC, MSG_CTRUNC, MessageHeader};
+use crate::{log, memory, settings, slot};
+
+/// Why there is no reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The emulator is gone.
+    Dead,
+    /// The request could not be made or taken: no descriptor left, or the program's memory is bad.
+    Refused(Errno),
+}
+
+/// Where parts of a reply go straight from the kernel.
+#[derive(Clone, Copy)]
+pub struct Into {
+    /// A program's `int` for the value; null for none.
+    pub value: *mut c_void,
+    /// A program's buffer for events.
+    pub events: *mut c_void,
+    /// Its length; 0 for none.
+    pub events_room: usize,
+}
+
+impl Into {
+    /// Nowhere.
+    pub const NOTHING: Self = Self { value: core::ptr::null_mut(), events: core::ptr::null_mut(), events_room: 0 };
+}
+
+/// Room for two descriptors in a control message.
+#[repr(C, align(8))]
+struct Control {
+    length: usize,
+    level: i32,
+    kind: i32,
+    fds: [i32; 2],
+}
+
+const CONTROL_HEADER_BYTES: usize = 16;
+const SOL_SOCKET: i32 = 1;
+const SCM_RIGHTS: i32 = 1;
+
+impl Control {
+    fn with(fds: &[i32]) -> (Self, usize) {
+        let mut control = Self { length: 0, level: SOL_SOCKET, kind: SCM_RIGHTS, fds: [-1; 2] };
+        let mut count = 0;
+        for (to, &fd) in control.fds.iter_mut().zip(fds) {
+            *to = fd;
+            count += 1;
+        }
+        control.length = CONTROL_HEADER_BYTES + 4 * count;
+        // CMSG_SPACE rounds up to a word.
+        (control, if count == 0 { 0 } else { CONTROL_HEADER_BYTES + 8 })
+    }
+
+    fn received(&self, header: &MessageHeader) -> [Option<i32>; 2] {
+        let is_rights =
+            header.control_length >= CONTROL_HEADER_BYTES && self.level == SOL_SOCKET && self.kind == SCM_RIGHTS;
+        let count = if is_rights { self.length.saturating_sub(CONTROL_HEADER_BYTES) / 4 } else { 0 };
+        let [first, second] = self.fds;
+        [(count > 0).then_some(first), (count > 1).then_some(second)]
+    }
+}
+
+/// Sends a request.
+fn send(fd: i32, request: &Request<'_>, fds: &[i32]) -> Result<(), Errno> {
+    let mut header_bytes = request.header();
+    let mut pieces = [
+        IoVec { base: header_bytes.as_mut_ptr().cast(), length: header_bytes.len() },
+        IoVec { base: request.payload.as_ptr().cast_mut().cast(), length: request.payload.len() },
+    ];
+    let (mut control, control_length) = Control::with(fds);
+    let message = MessageHeader {
+        name: core::ptr::null_mut(),
+        name_length: 0,
+        pieces: pieces.as_mut_ptr(),
+        piece_count: pieces.len(),
+        control: (&raw mut control).cast(),
+        control_length,
+        flags: 0,
+    };
+    loop {
+        // SAFETY: the pieces and the control buffer live in this frame, or are the request's payload.
+        match unsafe { raw::send_message(fd, &message) } {
+            Ok(_) => return Ok(()),
+            // The program has set O_NONBLOCK, and the emulator has not read its earlier requests yet.
+            Err(Errno::AGAIN) => {
+                let _ = raw::poll_one(fd, raw::POLLOUT, true);
+            }
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// The pieces of memory that a reply is scattered over.
+fn reply_pieces(fixed: &mut [u8; REPLY_BYTES], into: Into) -> [IoVec; 4] {
+    let base: *mut u8 = fixed.as_mut_ptr();
+    let events = IoVec { base: into.events, length: into.events_room };
+    if into.value.is_null() {
+        return [IoVec { base: base.cast(), length: REPLY_BYTES }, events, IoVec::EMPTY, IoVec::EMPTY];
+    }
+    let behind = VALUE_OFFSET + 4;
+    [
+        IoVec { base: base.cast(), length: VALUE_OFFSET },
+        IoVec { base: into.value, length: 4 },
+        IoVec { base: base.wrapping_add(behind).cast(), length: REPLY_BYTES - behind },
+        events,
+    ]
+}
+
+/// Receives a reply over a connection, with up to two descriptors.
+fn receive(fd: i32, into: Into, flags: i32) -> Result<(Reply, [Option<i32>; 2]), Failure> {
+    let mut fixed = [0; REPLY_BYTES];
+    let mut pieces = reply_pieces(&mut fixed, into);
+    let (mut control, _) = Control::with(&[]);
+    let mut message = MessageHeader {
+        name: core::ptr::null_mut(),
+        name_length: 0,
+        pieces: pieces.as_mut_ptr(),
+        piece_count: pieces.len(),
+        control: (&raw mut control).cast(),
+        control_length: CONTROL_HEADER_BYTES + 8,
+        flags: 0,
+    };
+    // SAFETY: the fixed part and the control buffer live in this frame; the rest is the program's own buffer, or a bad address,
+    // which gives EFAULT.
+    let length = match unsafe { raw::receive_message(fd, &mut message, flags) } {
+        Ok(length) => length,
+        Err(errno @ Errno::FAULT) => return Err(Failure::Refused(errno)),
+        Err(_) => return Err(Failure::Dead),
+    };
+    if length < REPLY_BYTES {
+        return Err(Failure::Dead);
+    }
+    let reply = Reply::parse(&fixed).ok_or(Failure::Dead)?;
+    let fds = control.received(&message);
+    if reply.errno == 0 && message.flags & MSG_CTRUNC != 0 {
+        for fd in fds.into_iter().flatten() {
+            let _ = raw::close(fd);
+        }
+        // Nothing but a full table keeps a descriptor from being installed.
+        return Err(Failure::Refused(Errno::MFILE));
+    }
+    Ok((reply, fds))
+}
+
+/// Asks, and waits for the answer.
+pub fn ask(instance: &Instance, request: &Request<'_>, object: Option<i32>, into: Into) -> Result<Reply, Failure> {
+    let object = object.as_slice();
+    if let Some(slot) = instance.slot
+        && let Some(control) = slot.control(raw::getpid())
+    {
+        let answer = match send(control.fd, request, object) {
+            Ok(()) => receive(control.fd, into, 0).map(|(reply, _)| reply),
+            Err(_) => Err(Failure::Dead),
+        };
+        if answer != Err(Failure::Dead) {
+            return answer;
+        }
+        slot.drop_control(control.fd);
+    }
+    ask_over_instance(instance, request, object, into)
+}
+
+fn ask_over_instance(instance: &Instance, request: &Request<'_>, object: &[i32], into: Into) -> Result<Reply, Failure> {
+    // A pipe cannot carry events of a size that is not known beforehand: they go into the window instead.
+    let mut request = *request;
+    if request.kind == RequestKind::Settle {
+        request.argument = 0;
+    }
+    let [reader, writer] = raw::pipe().map_err(Failure::Refused)?;
+    let sent = match object {
+        [object] => send(instance.fd, &request, &[writer, *object]),
+        _ => send(instance.fd, &request, &[writer]),
+    };
+    let _ = raw::close(writer);
+    let answer = match sent {
+        Ok(()) => receive_from_pipe(reader, Into { events_room: 0, ..into }),
+        Err(_) => Err(Failure::Dead),
+    };
+    let _ = raw::close(reader);
+    answer
+}
+
+fn receive_from_pipe(reader: i32, into: Into) -> Result<Reply, Failure> {
+    let mut fixed = [0; REPLY_BYTES];
+    let pieces = reply_pieces(&mut fixed, into);
+    // SAFETY: the fixed part lives in this frame; the value goes to the program's own word, or a bad address, which gives EFAULT.
+    match unsafe { raw::read_pieces(reader, &pieces) } {
+        Ok(REPLY_BYTES) => Reply::parse(&fixed).ok_or(Failure::Dead),
+        Err(errno @ Errno::FAULT) => Err(Failure::Refused(errno)),
+        _ => Err(Failure::Dead),
+    }
+}
+
+/// Fetches the source's descriptor and the settle page for an instance, and a control connection if there is none, so that most
+/// reads need no request. Failing is no error.
+pub fn attach(instance: &Instance) {
+    let (Some(slot), Some(pid)) = (instance.slot, memory::owner()) else { return };
+    if settings::settles_by_request() || !slot.wants_source() {
+        return;
+    }
+    let request = Request::new(RequestKind::Attach, 0, 0);
+    let answer = match slot.control(pid) {
+        Some(control) => send(control.fd, &request, &[])
+            .map_err(Failure::Refused)
+            .and_then(|()| receive(control.fd, Into::NOTHING, MSG_CMSG_CLOEXEC)),
+        None => attach_with_new_connection(instance, slot, pid, &request),
+    };
+    match answer {
+        Ok((Reply { errno: 0, extent, .. }, [Some(source), Some(page)])) => {
+            slot.set_source(high(source), page, extent);
+        }
+        Ok((_, fds)) => {
+            for fd in fds.into_iter().flatten() {
+                let _ = raw::close(fd);
+            }
+            slot.refuse_source();
+        }
+        Err(_) => {}
+    }
+}
+
+fn attach_with_new_connection(
+    instance: &Instance,
+    slot: &slot::Slot,
+    pid: i32,
+    request: &Request<'_>,
+) -> Result<(Reply, [Option<i32>; 2]), Failure> {
+    let [ours, theirs] = raw::socket_pair().map_err(Failure::Refused)?;
+    let sent = send(instance.fd, request, &[theirs]);
+    let _ = raw::close(theirs);
+    let ours = high(ours);
+    let answer = match sent {
+        Ok(()) => receive(ours, Into::NOTHING, MSG_CMSG_CLOEXEC),
+        Err(_) => Err(Failure::Dead),
+    };
+    if answer.is_ok() {
+        slot.set_control(ours, pid);
+    } else {
+        let _ = raw::close(ours);
+    }
+    answer
+}
+
+/// Moves a descriptor of the shim's own out of the range that a program looks at; close-on-exec.
+fn high(fd: i32) -> i32 {
+    // Below the usual limit of 1024, so that the table of descriptors need not grow.
+    let limit = raw::descriptor_limit().min(1024) as i32;
+    match raw::duplicate_from(fd, limit - limit / 8) {
+        Ok(moved) => {
+            let _ = raw::close(fd);
+            moved
+        }
+        Err(_) => fd,
+    }
+}
+
+/// A new instance: its descriptor, and the connection that made it.
+pub fn open_instance(flags: i32) -> Result<(i32, i32), Errno> {
+    let emulator = settings::emulator().flatten().ok_or(Errno::NOMEM)?;
+    let connection = match raw::connect(emulator.path, false) {
+        Ok(connection) => connection,
+        Err(errno @ (Errno::MFILE | Errno::NFILE)) => return Err(errno),
+        // Another root directory or mount namespace: the abstract name is one for the network namespace.
+        Err(_) => match raw::connect(emulator.path, true) {
+            Ok(connection) => connection,
+            Err(_) => {
+                log::line(&[b"inotify_init: no emulator answers at ", emulator.path]);
+                return Err(Errno::NOMEM);
+            }
+        },
+    };
+    // The number must be free again for the instance: Linux gives the lowest.
+    let connection = high(connection);
+    let token: &[u8] = if emulator.token.len() == TOKEN_BYTES { emulator.token } else { &[] };
+    let request = Request { kind: RequestKind::Init, argument: u64::from(flags as u32), word: 0, payload: token };
+    let cloexec = if flags & raw::O_CLOEXEC != 0 { MSG_CMSG_CLOEXEC } else { 0 };
+    let answer = send(connection, &request, &[])
+        .map_err(Failure::Refused)
+        .and_then(|()| receive(connection, Into::NOTHING, cloexec));
+    let errno = match answer {
+        Ok((Reply { errno: 0, .. }, [Some(instance), _])) => return Ok((instance, connection)),
+        Ok((Reply { errno: 0, .. }, _)) => Errno::MFILE,
+        Ok((reply, _)) => Errno(reply.errno as i32),
+        Err(Failure::Refused(errno @ (Errno::MFILE | Errno::NFILE))) => errno,
+        Err(_) => {
+            log::line(&[b"inotify_init: the emulator does not answer at ", emulator.path]);
+            Errno::NOMEM
+        }
+    };
+    let _ = raw::close(connection);
+    Err(errno)
+}

@@ -1,0 +1,276 @@
+//! What this process holds for an instance: the control connection, the source's descriptor and the settle page.
+//!
+//! All of it is an aid. The program may have closed any of these descriptors and given the number to another file, so each is
+//! verified before use, and where something is missing or doubtful a request over the instance itself does the same.
+
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+use uinotify_wire::settle_line::{CYCLE_OFFSET, LINE_BYTES, MORE_OFFSET};
+
+use crate::identity::socket_identity;
+use crate::raw::{self, Errno};
+
+const SLOTS: usize = 64;
+const PROBES: usize = 4;
+
+/// What one mapping of the settle page spans: a whole page, whatever its size.
+pub const MAPPING_BYTES: usize = 64 * 1024;
+
+/// No descriptor.
+const NONE: i32 = -1;
+/// The emulator will not hand one over.
+const REFUSED: i32 = -2;
+
+/// One instance's aids.
+pub struct Slot {
+    /// Odd while the rest is being changed; a reader that finds another value afterwards has read nothing.
+    sequence: AtomicU32,
+    /// Of the instance; 0 for a free slot.
+    identity: AtomicU64,
+    control_fd: AtomicI32,
+    control_identity: AtomicU64,
+    control_pid: AtomicI32,
+    /// Not 0 while a request is under way. Nobody waits for it: who finds it taken goes another way.
+    control_busy: AtomicU32,
+    source_fd: AtomicI32,
+    page: AtomicPtr<u8>,
+    line_offset: AtomicU32,
+}
+
+static TABLE: [Slot; SLOTS] = [const { Slot::new() }; SLOTS];
+
+/// What the settle page and the source say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quiet {
+    /// There is doubt: ask.
+    Unknown,
+    /// Every event that has happened is in the socket.
+    Settled,
+    /// Every event that has happened is queued, but some stand behind the window.
+    More,
+}
+
+/// A control connection while it is in use by one thread of the process that owns it.
+pub struct Control {
+    slot: &'static Slot,
+    /// The verified descriptor.
+    pub fd: i32,
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.slot.control_busy.store(0, Ordering::Release);
+    }
+}
+
+fn probes(identity: u64) -> impl Iterator<Item = &'static Slot> {
+    let first = (identity.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as usize;
+    (0..PROBES).filter_map(move |step| TABLE.get((first + step) % SLOTS))
+}
+
+/// The slot of an instance.
+pub fn find(identity: u64) -> Option<&'static Slot> {
+    probes(identity).find(|slot| slot.identity.load(Ordering::Acquire) == identity)
+}
+
+/// A new slot for an instance, in the place of another one's if need be. Only for the owner of the memory.
+pub fn create(identity: u64) -> Option<&'static Slot> {
+    let slot =
+        probes(identity).find(|slot| slot.identity.load(Ordering::Relaxed) == 0).or_else(|| probes(identity).next())?;
+    let sequence = slot.lock()?;
+    slot.drop_descriptors();
+    slot.identity.store(identity, Ordering::Release);
+    slot.unlock(sequence);
+    Some(slot)
+}
+
+impl Slot {
+    const fn new() -> Self {
+        Self {
+            sequence: AtomicU32::new(0),
+            identity: AtomicU64::new(0),
+            control_fd: AtomicI32::new(NONE),
+            control_identity: AtomicU64::new(0),
+            control_pid: AtomicI32::new(0),
+            control_busy: AtomicU32::new(0),
+            source_fd: AtomicI32::new(NONE),
+            page: AtomicPtr::new(core::ptr::null_mut()),
+            line_offset: AtomicU32::new(0),
+        }
+    }
+
+    /// Begins a change, unless another thread is at it.
+    fn lock(&self) -> Option<u32> {
+        let sequence = self.sequence.load(Ordering::Relaxed);
+        if sequence & 1 != 0 {
+            return None;
+        }
+        self.sequence.compare_exchange(sequence, sequence.wrapping_add(1), Ordering::AcqRel, Ordering::Relaxed).ok()
+    }
+
+    fn unlock(&self, sequence: u32) {
+        self.sequence.store(sequence.wrapping_add(2), Ordering::Release);
+    }
+
+    /// Closes what is verifiably ours and forgets the rest. Within a change.
+    fn drop_descriptors(&self) {
+        let control = self.control_fd.swap(NONE, Ordering::Relaxed);
+        if control >= 0 && socket_identity(control) == Some(self.control_identity.load(Ordering::Relaxed)) {
+            let _ = raw::close(control);
+        }
+        let source = self.source_fd.swap(NONE, Ordering::Relaxed);
+        if source >= 0 && is_source(source) {
+            let _ = raw::close(source);
+        }
+    }
+
+    /// The instance's last descriptor in this process is about to go.
+    pub fn release(&self, identity: u64) {
+        let Some(sequence) = self.lock() else { return };
+        if self.identity.load(Ordering::Relaxed) == identity && self.control_busy.load(Ordering::Acquire) == 0 {
+            self.drop_descriptors();
+            self.identity.store(0, Ordering::Relaxed);
+        }
+        self.unlock(sequence);
+    }
+
+    /// Gives one descriptor number back to a program that has none left.
+    pub fn release_source(&self) -> bool {
+        let Some(sequence) = self.lock() else { return false };
+        let source = self.source_fd.swap(NONE, Ordering::Relaxed);
+        let closed = source >= 0 && is_source(source) && raw::close(source).is_ok();
+        self.unlock(sequence);
+        closed
+    }
+
+    /// Keeps a control connection that `pid` has just made.
+    pub fn set_control(&self, fd: i32, pid: i32) {
+        let (Some(sequence), Some(identity)) = (self.lock(), socket_identity(fd)) else {
+            let _ = raw::close(fd);
+            return;
+        };
+        let old = self.control_fd.swap(fd, Ordering::Relaxed);
+        let old_identity = self.control_identity.swap(identity, Ordering::Relaxed);
+        self.control_pid.store(pid, Ordering::Relaxed);
+        self.control_busy.store(0, Ordering::Relaxed);
+        if old >= 0 && old != fd && socket_identity(old) == Some(old_identity) {
+            // The copy that fork made of the parent's.
+            let _ = raw::close(old);
+        }
+        self.unlock(sequence);
+    }
+
+    /// The control connection, if process `pid` made it and nobody is using it.
+    pub fn control(&'static self, pid: i32) -> Option<Control> {
+        if self.control_pid.load(Ordering::Relaxed) != pid || self.control_fd.load(Ordering::Relaxed) < 0 {
+            return None;
+        }
+        self.control_busy.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        let control = Control { slot: self, fd: self.control_fd.load(Ordering::Relaxed) };
+        let is_right = socket_identity(control.fd) == Some(self.control_identity.load(Ordering::Relaxed));
+        if !is_right {
+            self.control_fd.store(NONE, Ordering::Relaxed);
+            return None;
+        }
+        Some(control)
+    }
+
+    /// The control connection has failed.
+    pub fn drop_control(&self, fd: i32) {
+        if self.control_fd.compare_exchange(fd, NONE, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            let _ = raw::close(fd);
+        }
+    }
+
+    /// Is an attachment wanted and not yet there?
+    pub fn wants_source(&self) -> bool {
+        self.source_fd.load(Ordering::Relaxed) == NONE
+    }
+
+    /// The emulator keeps its source to itself: not to be asked again.
+    pub fn refuse_source(&self) {
+        self.source_fd.store(REFUSED, Ordering::Relaxed);
+    }
+
+    /// Keeps the source's descriptor and maps the settle page, whose descriptor is closed.
+    pub fn set_source(&self, source: i32, page: i32, line_offset: u32) {
+        let mapped = self.map(page, line_offset);
+        let _ = raw::close(page);
+        if mapped.is_err() {
+            let _ = raw::close(source);
+            self.refuse_source();
+            return;
+        }
+        // Where this number was another slot's, that one had lost it.
+        for other in &TABLE {
+            let _ = other.source_fd.compare_exchange(source, NONE, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        let Some(sequence) = self.lock() else {
+            let _ = raw::close(source);
+            return;
+        };
+        self.source_fd.store(source, Ordering::Relaxed);
+        self.unlock(sequence);
+    }
+
+    fn map(&self, page: i32, line_offset: u32) -> Result<(), Errno> {
+        let offset = line_offset as usize;
+        if !offset.is_multiple_of(LINE_BYTES) {
+            return Err(Errno::INVAL);
+        }
+        let start = offset - offset % MAPPING_BYTES;
+        let sequence = self.lock().ok_or(Errno::AGAIN)?;
+        // A mapping is never taken away, only replaced: another thread may be reading it.
+        let over = self.page.load(Ordering::Relaxed);
+        // SAFETY: `over` is null or came from here.
+        let mapped = unsafe { raw::map_shared(page, start, MAPPING_BYTES, over) };
+        if let Ok(address) = mapped {
+            self.page.store(address.cast_mut(), Ordering::Relaxed);
+            self.line_offset.store((offset - start) as u32, Ordering::Relaxed);
+        }
+        self.unlock(sequence);
+        mapped.map(|_| ())
+    }
+
+    fn line_word(page: *const u8, offset: usize) -> u32 {
+        // SAFETY: the page is mapped for ever and the offset was checked against its length and alignment.
+        let word = unsafe { &*page.wrapping_add(offset).cast::<AtomicU32>() };
+        word.load(Ordering::Acquire)
+    }
+
+    /// Is everything that has happened in the queue? The order matters: first the source, then the cycle, then `more`.
+    pub fn quiet(&self, identity: u64) -> Quiet {
+        let sequence = self.sequence.load(Ordering::Acquire);
+        let source = self.source_fd.load(Ordering::Relaxed);
+        let page = self.page.load(Ordering::Relaxed);
+        let line = self.line_offset.load(Ordering::Relaxed) as usize;
+        if sequence & 1 != 0 || source < 0 || page.is_null() || self.identity.load(Ordering::Relaxed) != identity {
+            return Quiet::Unknown;
+        }
+        // Only an inotify descriptor with an empty queue answers EAGAIN here; any other file under this number gives doubt.
+        if raw::read_nothing(source) != Err(Errno::AGAIN) {
+            return Quiet::Unknown;
+        }
+        let cycle = Self::line_word(page, line + CYCLE_OFFSET);
+        let more = Self::line_word(page, line + MORE_OFFSET);
+        core::sync::atomic::fence(Ordering::Acquire);
+        if cycle & 1 != 0 || self.sequence.load(Ordering::Relaxed) != sequence {
+            return Quiet::Unknown;
+        }
+        if more == 0 { Quiet::Settled } else { Quiet::More }
+    }
+
+    /// A number that changes with every delivery, if it can be read.
+    pub fn cycle(&self) -> Option<u32> {
+        let page = self.page.load(Ordering::Relaxed);
+        if page.is_null() || self.source_fd.load(Ordering::Relaxed) < 0 {
+            return None;
+        }
+        Some(Self::line_word(page, self.line_offset.load(Ordering::Relaxed) as usize + CYCLE_OFFSET))
+    }
+}
+
+/// Can this descriptor still be the inotify instance that was put there?
+fn is_source(fd: i32) -> bool {
+    matches!(raw::read_nothing(fd), Err(Errno::AGAIN | Errno::INVAL))
+}
