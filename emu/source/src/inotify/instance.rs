@@ -1,0 +1,174 @@
+//! A kernel instance.
+
+use std::collections::BTreeSet;
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::inotify::InitFlags;
+
+/// The kernel's wd of an object. Never reused while the instance lives, short of 2^31 watches later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KernelWd(pub i32);
+
+/// A kernel instance, non-blocking and close-on-exec.
+#[derive(Debug)]
+pub struct Instance {
+    fd: OwnedFd,
+    is_shared: bool,
+}
+
+impl Instance {
+    /// A new instance.
+    ///
+    /// # Errors
+    ///
+    /// EMFILE, ENFILE, ENOMEM as `inotify_init1(2)`: the kernel's own limit holds too.
+    pub fn new() -> Result<Self, Errno> {
+        // SAFETY: takes flags only.
+        let fd = unsafe { libc::inotify_init1((InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).bits()) };
+        Errno::result(fd)?;
+        // SAFETY: the call has just returned this descriptor, which nobody else has.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self { fd, is_shared: false })
+    }
+
+    /// A program is going to hold this descriptor too.
+    pub fn set_shared(&mut self) {
+        self.is_shared = true;
+    }
+
+    /// Watches the object behind `object`, an `O_PATH` descriptor, or updates its watch. `mask` holds the bits that
+    /// `inotify_add_watch(2)` takes; those that steer path resolution have done their work.
+    ///
+    /// # Errors
+    ///
+    /// ENOSPC at the kernel's own watch limit, EEXIST for IN_MASK_CREATE, EACCES without read permission.
+    pub fn watch(&self, object: BorrowedFd<'_>, mask: u32) -> Result<KernelWd, Errno> {
+        const STEERING: u32 = libc::IN_ONLYDIR | libc::IN_DONT_FOLLOW;
+        // IN_ISDIR is stored as nothing: with it the kernel accepts a mask that asks for no event.
+        let mask = if mask & !STEERING == 0 { libc::IN_ISDIR } else { mask & !STEERING };
+        let path = CString::new(format!("/proc/self/fd/{}", object.as_raw_fd())).map_err(|_| Errno::EINVAL)?;
+        // SAFETY: `path` is a string that lives through the call.
+        let wd = unsafe { libc::inotify_add_watch(self.fd.as_raw_fd(), path.as_ptr(), mask) };
+        Errno::result(wd).map(KernelWd)
+    }
+
+    /// Ends a watch; the kernel queues an IN_IGNORED.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL if the watch has ended by itself.
+    pub fn unwatch(&self, wd: KernelWd) -> Result<(), Errno> {
+        // SAFETY: takes numbers only.
+        let result = unsafe { libc::inotify_rm_watch(self.fd.as_raw_fd(), wd.0) };
+        Errno::result(result).map(drop)
+    }
+
+    /// The number of bytes that are queued.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: FIONREAD writes one int, which lives through the call.
+        let result = unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+        if result == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
+    }
+
+    /// Takes as many records as fit into `buffer`, which must have room for the largest; 0 if there are none.
+    ///
+    /// # Errors
+    ///
+    /// As `read(2)`.
+    pub fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        loop {
+            match nix::unistd::read(&self.fd, buffer) {
+                Err(Errno::EAGAIN) => return Ok(0),
+                Err(Errno::EINTR) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// The kernel's wds that are alive: after an overflow an IN_IGNORED may be missing.
+    ///
+    /// # Errors
+    ///
+    /// If procfs cannot be read.
+    pub fn living(&self) -> io::Result<BTreeSet<KernelWd>> {
+        let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.fd.as_raw_fd()))?;
+        Ok(parse_living(&text))
+    }
+
+    /// The end: watches are taken off a kernel instance that a program may keep alive, so that they do not count any longer.
+    pub fn retire(&self, watched: impl IntoIterator<Item = KernelWd>) {
+        if self.is_shared {
+            for wd in watched {
+                // One that has ended by itself is no error.
+                let _ = self.unwatch(wd);
+            }
+        }
+    }
+}
+
+impl AsFd for Instance {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The wds of the lines `inotify wd:HEX ...` (semantics FD-15).
+fn parse_living(fdinfo: &str) -> BTreeSet<KernelWd> {
+    fdinfo
+        .lines()
+        .filter_map(|line| {
+            let wd = line.strip_prefix("inotify wd:")?.split(' ').next()?;
+            i32::from_str_radix(wd, 16).ok().map(KernelWd)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inotify::Records;
+
+    #[test]
+    fn living_watches_are_hexadecimal() {
+        let text = "pos:\t0\nflags:\t04000\nmnt_id:\t17\nino:\t17\n\
+            inotify wd:34d71d6 ino:11 sdev:700000 mask:84000fff ignored_mask:0 fhandle-bytes:8 fhandle-type:1 f_handle:11\n\
+            inotify wd:2 ino:b sdev:700000 mask:fff ignored_mask:0 \n";
+        assert_eq!(parse_living(text), BTreeSet::from([KernelWd(0x34d_71d6), KernelWd(2)]));
+    }
+
+    #[test]
+    fn a_watch_sees_events_and_ends() {
+        let folder = std::env::temp_dir().join(format!("uinotify-source-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let object = fs::File::open(&folder).expect("the folder");
+        let instance = Instance::new().expect("an instance");
+        let wd = instance.watch(object.as_fd(), libc::IN_CREATE).expect("a watch");
+        assert_eq!(instance.living().expect("fdinfo"), BTreeSet::from([wd]));
+        fs::write(folder.join("new"), b"").expect("a file");
+        assert_eq!(instance.queued_bytes(), 32);
+        let mut buffer = [0; 4096];
+        let length = instance.read(&mut buffer).expect("events");
+        let records: Vec<_> =
+            Records::new(&buffer[..length]).map(|record| (record.wd, record.mask, record.name)).collect();
+        assert_eq!(records, [(wd.0, libc::IN_CREATE, &b"new"[..])]);
+        instance.unwatch(wd).expect("the watch ends");
+        assert_eq!(instance.unwatch(wd), Err(Errno::EINVAL));
+        assert!(instance.living().expect("fdinfo").is_empty());
+        fs::remove_dir_all(&folder).expect("the folder goes");
+    }
+
+    #[test]
+    fn a_mask_that_asks_for_nothing_is_accepted() {
+        let object = fs::File::open("/").expect("the root");
+        let instance = Instance::new().expect("an instance");
+        for mask in [libc::IN_ONLYDIR, libc::IN_DONT_FOLLOW, libc::IN_ISDIR] {
+            assert!(instance.watch(object.as_fd(), mask).is_ok(), "{mask:#x}");
+        }
+    }
+}
