@@ -1,1 +1,22 @@
-//! To come.
+//! The emulator: sessions, delivery, settling, limits.
+//!
+//! It joins the core, which knows what inotify means, with a source, which knows what happens, and with the sockets over which
+//! programs ask and read. One thread does all of it; what might block it is handed to others.
+
+mod calibration;
+mod closer;
+mod config;
+mod connection;
+mod emulator;
+mod frame;
+mod limits;
+mod reply;
+mod session;
+mod settle_page;
+pub mod status;
+mod window;
+
+pub use config::{Config, LimitOverrides, SetNextWd};
+pub use emulator::Emulator;
+pub use limits::MachineLimits;
+pub use status::query_status;

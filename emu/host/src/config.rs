@@ -1,0 +1,43 @@
+//! What an emulator is told at its start.
+
+use uinotify_wire::TOKEN_BYTES;
+
+/// An emulator's settings.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The cursor of every new instance, 1 to 2^31 - 1; `None` as Linux starts, at 1.
+    pub next_wd: Option<i32>,
+    /// Limits in place of the machine's.
+    pub limits: LimitOverrides,
+    /// What `INOTIFY_IOC_SETNEXTWD` does.
+    pub setnextwd: SetNextWd,
+    /// What a program must know to open an instance; without it the program must belong to the emulator's own user.
+    pub token: Option<[u8; TOKEN_BYTES]>,
+    /// Messages about what goes on, on stderr.
+    pub verbose: bool,
+    /// The command that runs under this emulator, for `ps`.
+    pub command: Vec<String>,
+}
+
+/// Limits that are not the machine's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitOverrides {
+    /// Watches of a user.
+    pub watches_max: Option<u32>,
+    /// Instances of a user.
+    pub instances_max: Option<u32>,
+    /// Queued events of an instance.
+    pub queue_events_max: Option<u32>,
+}
+
+/// How `INOTIFY_IOC_SETNEXTWD` answers, so that both ways of a checkpointer can be run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SetNextWd {
+    /// As Linux with CONFIG_CHECKPOINT_RESTORE.
+    #[default]
+    Ok,
+    /// As a kernel that lacks it (before 4.16).
+    NotTty,
+    /// As if no number were valid.
+    Inval,
+}

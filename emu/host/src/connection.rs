@@ -1,0 +1,48 @@
+//! A connection on which a program asks.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::sys::socket::{getsockopt, sockopt};
+use nix::unistd::geteuid;
+
+/// A connection: at first from a program that wants an instance, then that instance's control connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    socket: OwnedFd,
+    /// The instance, once there is one.
+    pub(crate) session: Option<u64>,
+    /// The events that the last reply carried: they come back if the program could not take them.
+    pub(crate) last_events: Vec<u8>,
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Peer {
+    pub(crate) pid: i32,
+    pub(crate) uid: u32,
+}
+
+impl Peer {
+    /// May see and hold what is the emulator's own.
+    pub(crate) fn is_ourselves(self) -> bool {
+        self.uid == geteuid().as_raw()
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(socket: OwnedFd, session: Option<u64>) -> Self {
+        Self { socket, session, last_events: Vec::new() }
+    }
+
+    /// The process and user who made the connection.
+    pub(crate) fn peer(&self) -> Option<Peer> {
+        let credentials = getsockopt(&self.socket, sockopt::PeerCredentials).ok()?;
+        Some(Peer { pid: credentials.pid(), uid: credentials.uid() })
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

@@ -1,0 +1,553 @@
+//! The emulator's loop.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::thread;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{MsgFlags, SockFlag, accept4, send};
+use slab::Slab;
+use uinotify_core::{Engine, OwnerId, Wd};
+use uinotify_wire::{InstanceName, Reply, Request, RequestKind};
+
+use crate::calibration::Weights;
+use crate::closer::{Closer, close_apart};
+use crate::config::{Config, SetNextWd};
+use crate::connection::{Connection, Peer};
+use crate::frame::{self, Inbox};
+use crate::limits::MachineLimits;
+use crate::reply::{ReplyObject, error, is_path_only};
+use crate::session::{Session, Tools, errno};
+use crate::settle_page::SettlePage;
+use crate::status::{EmulatorStatus, GroupStatus, LimitsStatus, PACKET_BYTES, SCHEMA, WatchStatus};
+
+/// Requests that one program may have served before others get their turn.
+const REQUESTS_MAX: usize = 64;
+
+/// An emulator: its instances, and the programs that use them.
+#[derive(Debug)]
+pub struct Emulator {
+    config: Config,
+    limits: MachineLimits,
+    tools: Tools,
+    sessions: BTreeMap<u64, Session>,
+    sessions_made: u64,
+    connections: Slab<Connection>,
+    page: Option<SettlePage>,
+    closer: Closer,
+    inbox: Inbox,
+    epoll: Epoll,
+    start_ticks: u64,
+}
+
+/// What an epoll entry stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token {
+    Lifeline,
+    Listener(usize),
+    Connection(usize),
+    /// Our end of a session's socketpair.
+    End(u64),
+    Source(u64),
+}
+
+impl Token {
+    const KINDS: u64 = 5;
+
+    fn encode(self) -> u64 {
+        let (kind, index) = match self {
+            Self::Lifeline => (0, 0),
+            Self::Listener(index) => (1, index as u64),
+            Self::Connection(key) => (2, key as u64),
+            Self::End(session) => (3, session),
+            Self::Source(session) => (4, session),
+        };
+        index * Self::KINDS + kind
+    }
+
+    fn decode(word: u64) -> Self {
+        let index = word / Self::KINDS;
+        // The numbers were made from a usize.
+        match word % Self::KINDS {
+            0 => Self::Lifeline,
+            1 => Self::Listener(index as usize),
+            2 => Self::Connection(index as usize),
+            3 => Self::End(index),
+            _ => Self::Source(index),
+        }
+    }
+}
+
+impl Emulator {
+    /// An emulator without instances.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel has no descriptors or memory left, or does not tell what of a socket is unread.
+    pub fn new(config: Config) -> io::Result<Self> {
+        let weights = Weights::measure()?;
+        // Without the page every settling is a request: slower, and as exact.
+        let page = SettlePage::new().ok();
+        Ok(Self {
+            config,
+            limits: MachineLimits::open(),
+            tools: Tools::new(Engine::new(uinotify_core::Config::default()), weights),
+            sessions: BTreeMap::new(),
+            sessions_made: 0,
+            connections: Slab::new(),
+            page,
+            closer: Closer::start()?,
+            inbox: Inbox::new(),
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            start_ticks: start_ticks().unwrap_or(0),
+        })
+    }
+
+    /// Serves until `lifeline` reads end of file and no instance is left.
+    ///
+    /// # Errors
+    ///
+    /// If epoll fails.
+    pub fn serve(mut self, listeners: &[OwnedFd], lifeline: BorrowedFd<'_>) -> io::Result<()> {
+        self.watch(lifeline, Token::Lifeline, EpollFlags::EPOLLIN)?;
+        for (index, listener) in listeners.iter().enumerate() {
+            self.watch(listener.as_fd(), Token::Listener(index), EpollFlags::EPOLLIN)?;
+        }
+        let mut is_alone = false;
+        let mut events = [EpollEvent::empty(); 64];
+        while !(is_alone && self.sessions.is_empty()) {
+            let count = match self.epoll.wait(&mut events, EpollTimeout::NONE) {
+                Err(Errno::EINTR) => continue,
+                count => count?,
+            };
+            for event in &events[..count] {
+                match Token::decode(event.data()) {
+                    Token::Lifeline => {
+                        let mut byte = [0];
+                        is_alone = matches!(nix::unistd::read(lifeline, &mut byte), Ok(0));
+                        if is_alone {
+                            self.epoll.delete(lifeline)?;
+                        }
+                    }
+                    Token::Listener(index) => {
+                        if let Some(listener) = listeners.get(index) {
+                            self.accept(listener.as_fd());
+                        }
+                    }
+                    Token::Connection(key) => self.serve_connection(key),
+                    Token::End(id) => self.serve_end(id, event.events()),
+                    Token::Source(id) => {
+                        if let Some(session) = self.sessions.get_mut(&id) {
+                            session.deliver(&mut self.tools);
+                            self.update_interest(id);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn watch(&self, fd: BorrowedFd<'_>, token: Token, flags: EpollFlags) -> Result<(), Errno> {
+        self.epoll.add(fd, EpollEvent::new(flags, token.encode()))
+    }
+
+    /// A line about what goes on.
+    fn tell(&self, message: &dyn Fn() -> String) {
+        if self.config.verbose {
+            eprintln!("uinotify: {}", message());
+        }
+    }
+
+    fn accept(&mut self, listener: BorrowedFd<'_>) {
+        use std::os::fd::FromRawFd;
+        let Ok(number) = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK) else {
+            return;
+        };
+        // SAFETY: the call has just returned this descriptor, which nobody else has.
+        let socket = unsafe { OwnedFd::from_raw_fd(number) };
+        self.adopt(Connection::new(socket, None));
+    }
+
+    fn adopt(&mut self, connection: Connection) {
+        let entry = self.connections.vacant_entry();
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, Token::Connection(entry.key()).encode());
+        if self.epoll.add(&connection, event).is_ok() {
+            entry.insert(connection);
+        }
+    }
+
+    fn drop_connection(&mut self, key: usize) {
+        if let Some(connection) = self.connections.try_remove(key) {
+            let _ = self.epoll.delete(&connection);
+        }
+    }
+
+    fn serve_connection(&mut self, key: usize) {
+        for _ in 0..REQUESTS_MAX {
+            let Some(connection) = self.connections.get(key) else { return };
+            match self.inbox.receive(connection.as_fd()) {
+                Ok(Some(packet)) => {
+                    let bytes = self.inbox.bytes(&packet).to_vec();
+                    self.serve_on_connection(key, &bytes, packet.descriptors);
+                }
+                Ok(None) => return,
+                Err(_) => return self.drop_connection(key),
+            }
+        }
+    }
+
+    fn serve_on_connection(&mut self, key: usize, bytes: &[u8], descriptors: Vec<OwnedFd>) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(request) = Request::parse(bytes) else {
+            descriptors.into_iter().for_each(close_apart);
+            return self.drop_connection(key);
+        };
+        let peer = connection.peer().unwrap_or_default();
+        let returned = std::mem::take(&mut connection.last_events);
+        match (request.kind, connection.session) {
+            (RequestKind::Init, None) => self.open_session(key, peer, &request),
+            (RequestKind::Status, None) => self.tell_status(key, peer),
+            (RequestKind::Attach, Some(id)) => self.attach(id, peer, key),
+            (RequestKind::Init | RequestKind::Status, Some(_)) | (_, None) => self.drop_connection(key),
+            (_, Some(id)) => {
+                let mut events = Vec::new();
+                let reply = self.answer(id, &request, descriptors, &returned, &mut events);
+                self.reply_on_connection(key, &reply, events);
+                self.update_interest(id);
+            }
+        }
+    }
+
+    fn reply_on_connection(&mut self, key: usize, reply: &Reply, events: Vec<u8>) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let sent = frame::send(connection.as_fd(), [&reply.encode(), &events], &[]);
+        connection.last_events = events;
+        if sent.is_err() {
+            // A program that does not read its replies: what this one took from the queue is not to be lost.
+            let (events, session) = (std::mem::take(&mut connection.last_events), connection.session);
+            if let Some(session) = session.and_then(|id| self.sessions.get_mut(&id)) {
+                session.restore(&mut self.tools, &events);
+            }
+            self.drop_connection(key);
+        }
+    }
+
+    fn serve_end(&mut self, id: u64, flags: EpollFlags) {
+        for _ in 0..REQUESTS_MAX {
+            let Some(session) = self.sessions.get(&id) else { return };
+            match self.inbox.receive(session.end()) {
+                Ok(Some(packet)) => {
+                    let bytes = self.inbox.bytes(&packet).to_vec();
+                    self.serve_on_end(id, &bytes, packet.descriptors);
+                }
+                Ok(None) => break,
+                Err(_) => return self.close_session(id),
+            }
+        }
+        if flags.contains(EpollFlags::EPOLLOUT)
+            && let Some(session) = self.sessions.get_mut(&id)
+        {
+            session.refill(&mut self.tools);
+        }
+        self.update_interest(id);
+    }
+
+    fn serve_on_end(&mut self, id: u64, bytes: &[u8], descriptors: Vec<OwnedFd>) {
+        let mut descriptors = descriptors.into_iter();
+        // Whatever a program writes to what it takes for an inotify descriptor is no request, and dropped.
+        let (Some(request), Some(object)) = (Request::parse(bytes), descriptors.next().and_then(ReplyObject::new))
+        else {
+            descriptors.for_each(close_apart);
+            return;
+        };
+        match (request.kind, object) {
+            (RequestKind::Attach, ReplyObject::Socket(socket)) => {
+                let connection = Connection::new(socket, Some(id));
+                let peer = connection.peer().unwrap_or_default();
+                let key = self.connections.vacant_key();
+                self.adopt(connection);
+                self.attach(id, peer, key);
+            }
+            (RequestKind::Init | RequestKind::Status | RequestKind::Attach, object) => {
+                object.send(&error(Errno::EINVAL));
+            }
+            (_, object) => {
+                let rest = descriptors.collect();
+                let reply = self.answer(id, &request, rest, &[], &mut Vec::new());
+                object.send(&reply);
+                self.update_interest(id);
+            }
+        }
+    }
+
+    /// What any member of a session may ask, over whatever it came.
+    fn answer(
+        &mut self,
+        id: u64,
+        request: &Request<'_>,
+        descriptors: Vec<OwnedFd>,
+        returned: &[u8],
+        events: &mut Vec<u8>,
+    ) -> Reply {
+        let (tools, attached) = (&mut self.tools, descriptors.first());
+        let Some(session) = self.sessions.get_mut(&id) else { return error(Errno::EIO) };
+        let reply = match request.kind {
+            RequestKind::AddWatch => match attached.filter(|fd| is_path_only(fd.as_fd())) {
+                Some(object) => match session.add_watch(tools, object.as_fd(), request.word, request.payload) {
+                    Ok(wd) => Reply::value(wd.0),
+                    Err(errno) => error(errno),
+                },
+                None => error(Errno::EBADF),
+            },
+            RequestKind::RemoveWatch => match session.remove_watch(tools, Wd(request.word.cast_signed())) {
+                Ok(()) => Reply::default(),
+                Err(errno) => error(errno),
+            },
+            RequestKind::SetCursor => match self.config.setnextwd {
+                SetNextWd::NotTty => error(Errno::ENOTTY),
+                SetNextWd::Inval => error(Errno::EINVAL),
+                SetNextWd::Ok => match tools.engine.set_cursor(session.group, request.argument) {
+                    Ok(()) => Reply::default(),
+                    Err(refusal) => error(errno(refusal)),
+                },
+            },
+            RequestKind::GetCursor => match tools.engine.cursor(session.group) {
+                Ok(cursor) => Reply::value(cursor),
+                Err(refusal) => error(errno(refusal)),
+            },
+            RequestKind::Settle => session.settle_for_read(tools, request.argument, events),
+            RequestKind::Count => session.count(tools),
+            RequestKind::Return => match attached {
+                Some(theirs) => {
+                    let record = if request.payload.is_empty() { returned } else { request.payload };
+                    session.take_back(tools, theirs.as_fd(), record);
+                    Reply::default()
+                }
+                None => error(Errno::EBADF),
+            },
+            RequestKind::Init | RequestKind::Status | RequestKind::Attach => error(Errno::EINVAL),
+        };
+        for fd in descriptors {
+            if !is_path_only(fd.as_fd()) {
+                close_apart(fd);
+            }
+        }
+        reply
+    }
+
+    fn open_session(&mut self, key: usize, peer: Peer, request: &Request<'_>) {
+        let result = self.try_open_session(key, peer, request);
+        let Some(connection) = self.connections.get(key) else { return };
+        let sent = match &result {
+            Ok(theirs) => frame::send(connection.as_fd(), [&Reply::default().encode(), &[]], &[theirs.as_fd()]),
+            Err(errno) => frame::send(connection.as_fd(), [&error(*errno).encode(), &[]], &[]),
+        };
+        if result.is_err() || sent.is_err() {
+            self.drop_connection(key);
+        }
+    }
+
+    fn try_open_session(&mut self, key: usize, peer: Peer, request: &Request<'_>) -> Result<OwnedFd, Errno> {
+        let is_welcome = match &self.config.token {
+            Some(token) => request.payload == token,
+            None => peer.is_ourselves(),
+        };
+        if !is_welcome {
+            eprintln!(
+                "uinotify: refused an instance to process {} of user {}, which does not belong here",
+                peer.pid, peer.uid
+            );
+            return Err(Errno::ENOMEM);
+        }
+        let flags = i32::try_from(request.argument).map_err(|_| Errno::EINVAL)?;
+        if flags & !(libc::IN_NONBLOCK | libc::IN_CLOEXEC) != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let theirs = match self.make_session(peer, flags) {
+            // Linux gives the place of a closed instance back at once; here its end may not have been seen yet.
+            Err(Errno::EMFILE | Errno::ENFILE) if self.close_ended_sessions() => self.make_session(peer, flags)?,
+            made => made?,
+        };
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.session = Some(self.sessions_made);
+        }
+        Ok(theirs)
+    }
+
+    fn make_session(&mut self, peer: Peer, flags: i32) -> Result<OwnedFd, Errno> {
+        let limits = self.limits.with(self.config.limits);
+        let group = self.tools.engine.create_group(OwnerId(peer.uid), limits).map_err(errno)?;
+        let id = self.sessions_made + 1;
+        let name = InstanceName { emulator_pid: std::process::id().into(), start_ticks: self.start_ticks, group: id };
+        let opened = Session::open(group, peer, name, flags & libc::IN_NONBLOCK != 0).and_then(|(session, theirs)| {
+            self.watch(session.source(), Token::Source(id), EpollFlags::EPOLLIN)?;
+            self.watch(session.end(), Token::End(id), EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP)?;
+            Ok((session, theirs))
+        });
+        let (mut session, theirs) = opened.map_err(|problem| {
+            self.tools.engine.close_group(group);
+            problem.raw_os_error().map_or(Errno::ENOMEM, Errno::from_raw)
+        })?;
+        if let Some(next_wd) = self.config.next_wd {
+            // Checked by the command line.
+            let _ = self.tools.engine.set_cursor(group, u64::from(next_wd.cast_unsigned()));
+        }
+        session.line = self.page.as_mut().and_then(SettlePage::line);
+        self.sessions.insert(id, session);
+        self.sessions_made = id;
+        self.tell(&|| format!("instance {id} for process {} by kernel inotify", peer.pid));
+        Ok(theirs)
+    }
+
+    /// Ends the sessions whose programs are gone. True if there were any.
+    fn close_ended_sessions(&mut self) -> bool {
+        let is_ended = |session: &Session| {
+            let mut byte = [0];
+            let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+            matches!(
+                nix::sys::socket::recv(session.end().as_raw_fd(), &mut byte, flags),
+                Ok(0) | Err(Errno::ECONNRESET)
+            )
+        };
+        let ended: Vec<_> = self.sessions.iter().filter(|(_, session)| is_ended(session)).map(|(id, _)| *id).collect();
+        for id in &ended {
+            self.close_session(*id);
+        }
+        !ended.is_empty()
+    }
+
+    fn close_session(&mut self, id: u64) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        self.tell(&|| format!("instance {id} ended"));
+        // A program may keep the source open, so that closing it would not take it out.
+        let _ = self.epoll.delete(session.source());
+        let _ = self.epoll.delete(session.end());
+        if let (Some(page), Some(line)) = (&mut self.page, &session.line) {
+            page.release(line);
+        }
+        let (source, watched) = session.close(&mut self.tools.engine);
+        self.closer.retire(source, watched);
+        let orphans = self.connections.iter().filter(|(_, connection)| connection.session == Some(id));
+        for key in orphans.map(|(key, _)| key).collect::<Vec<_>>() {
+            self.drop_connection(key);
+        }
+    }
+
+    /// Hands over what lets a program of our own user see by itself that there is nothing to ask for.
+    fn attach(&mut self, id: u64, peer: Peer, key: usize) {
+        let (Some(session), Some(connection)) = (self.sessions.get_mut(&id), self.connections.get(key)) else { return };
+        let line = session.line.as_ref().map(crate::settle_page::Line::offset);
+        let sent = match (&self.page, line) {
+            (Some(page), Some(offset)) if peer.is_ourselves() => {
+                let reply = Reply { extent: offset, ..Reply::default() };
+                let descriptors = [session.share_source(), page.readable()];
+                frame::send(connection.as_fd(), [&reply.encode(), &[]], &descriptors)
+            }
+            _ => frame::send(connection.as_fd(), [&error(Errno::EPERM).encode(), &[]], &[]),
+        };
+        if sent.is_err() {
+            self.drop_connection(key);
+        }
+    }
+
+    /// Asks to be told when the window can be refilled, while there is something to refill it with.
+    fn update_interest(&mut self, id: u64) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let wants_writable = session.has_more(&self.tools.engine);
+        if session.set_wants_writable(wants_writable) {
+            let mut flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP;
+            flags.set(EpollFlags::EPOLLOUT, wants_writable);
+            let mut event = EpollEvent::new(flags, Token::End(id).encode());
+            // The end is registered as long as the session lives.
+            let _ = self.epoll.modify(session.end(), &mut event);
+        }
+    }
+
+    fn tell_status(&mut self, key: usize, peer: Peer) {
+        let status = self.status();
+        let Some(connection) = self.connections.try_remove(key) else { return };
+        let _ = self.epoll.delete(&connection);
+        if !peer.is_ourselves() && peer.uid != 0 {
+            return;
+        }
+        // A reader who takes their time holds up nobody.
+        let _ = thread::Builder::new().name("status".into()).spawn(move || {
+            let text = serde_json::to_vec(&status).unwrap_or_default();
+            if set_blocking(connection.as_fd()).is_ok() {
+                for packet in text.chunks(PACKET_BYTES) {
+                    if send(connection.as_fd().as_raw_fd(), packet, MsgFlags::MSG_NOSIGNAL).is_err() {
+                        break;
+                    }
+                }
+            }
+        });
+    }
+
+    fn status(&mut self) -> EmulatorStatus {
+        let engine = &mut self.tools.engine;
+        let groups = self.sessions.iter_mut().map(|(id, session)| {
+            session.acknowledge(engine);
+            let limits = engine.limits(session.group).unwrap_or_default();
+            let watch = |watch: uinotify_core::watches::Watch| {
+                WatchStatus::new(watch.wd.0, watch.mask, session.path(watch.object))
+            };
+            GroupStatus {
+                id: *id,
+                creator_pid: session.creator.pid,
+                owner: session.creator.uid,
+                source: "inotify".into(),
+                cursor: engine.cursor(session.group).unwrap_or(1),
+                queue_events: engine.queue_len(session.group) as u64,
+                queue_bytes: engine.queue_bytes(session.group) as u64,
+                limits: LimitsStatus {
+                    watches_max: limits.watches_max,
+                    instances_max: limits.instances_max,
+                    queue_events_max: limits.queue_events_max,
+                },
+                watches: engine.watches(session.group).map(watch).collect(),
+            }
+        });
+        let groups = groups.collect();
+        EmulatorStatus {
+            schema: SCHEMA,
+            pid: std::process::id().cast_signed(),
+            command: self.config.command.clone(),
+            groups,
+        }
+    }
+}
+
+fn set_blocking(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    let flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
+    fcntl(socket, FcntlArg::F_SETFL(flags.difference(OFlag::O_NONBLOCK))).map(drop)
+}
+
+/// When this process started, in clock ticks since boot: field 22 of proc_pid_stat(5).
+fn start_ticks() -> Option<u64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name, in parentheses, may hold spaces.
+    stat.rsplit(") ").next()?.split(' ').nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_survive() {
+        for token in
+            [Token::Lifeline, Token::Listener(1), Token::Connection(7), Token::End(9), Token::Source(u64::MAX / 8)]
+        {
+            assert_eq!(Token::decode(token.encode()), token);
+        }
+    }
+
+    #[test]
+    fn this_process_has_started() {
+        assert!(start_ticks().is_some_and(|ticks| ticks > 0));
+    }
+}

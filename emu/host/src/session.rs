@@ -1,0 +1,425 @@
+//! One instance: the core's group, the source behind it and the socket to its programs.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bind, getsockopt, recv, send, setsockopt, socketpair,
+    sockopt,
+};
+use uinotify_core::{AddMask, Delivery, Engine, Event, GroupId, Mask, ObjectId, Output, Wd};
+use uinotify_source::inotify::{Instance, KernelWd, Record, Records};
+use uinotify_wire::{EVENT_BYTES_MAX, InstanceName, NAME_BYTES_MAX, REPLY_EVENTS_BYTES_MAX, Reply};
+
+use crate::calibration::{Weights, unread_weight};
+use crate::connection::Peer;
+use crate::settle_page::Line;
+use crate::window::Window;
+
+/// Asked for the emulator's end; the kernel doubles it. A raw reader is refilled when a quarter is left (the kernel's rule for
+/// EPOLLOUT), so the window takes half.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
+
+/// One read of the source.
+const SOURCE_BUFFER_BYTES: usize = 64 * 1024;
+
+/// How often the source is read before others get their turn.
+const READS_MAX: usize = 16;
+
+/// An instance.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) group: GroupId,
+    pub(crate) creator: Peer,
+    pub(crate) line: Option<Line>,
+    source: Instance,
+    end: OwnedFd,
+    window: Window,
+    paths: BTreeMap<ObjectId, Box<[u8]>>,
+    has_lost_events: bool,
+    wants_writable: bool,
+}
+
+/// What every session works with.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    pub(crate) engine: Engine,
+    pub(crate) weights: Weights,
+    buffer: Vec<u8>,
+    record: Vec<u8>,
+}
+
+impl Tools {
+    pub(crate) fn new(engine: Engine, weights: Weights) -> Self {
+        Self { engine, weights, buffer: vec![0; SOURCE_BUFFER_BYTES], record: Vec::with_capacity(EVENT_BYTES_MAX) }
+    }
+}
+
+/// The core's errnos are Linux's.
+pub(crate) fn errno(core: uinotify_core::Errno) -> Errno {
+    Errno::from_raw(core.raw())
+}
+
+fn object(wd: KernelWd) -> ObjectId {
+    ObjectId(u64::from(wd.0.cast_unsigned()))
+}
+
+fn kernel_wd(object: ObjectId) -> KernelWd {
+    // An object's number was made from an i32.
+    KernelWd((object.0 as u32).cast_signed())
+}
+
+impl Session {
+    /// A new instance, and the program's end.
+    pub(crate) fn open(
+        group: GroupId,
+        creator: Peer,
+        name: InstanceName,
+        nonblocking: bool,
+    ) -> io::Result<(Self, OwnedFd)> {
+        let source = Instance::new()?;
+        let (end, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        let mut path = [0; NAME_BYTES_MAX];
+        let length = name.write(&mut path);
+        bind(end.as_raw_fd(), &UnixAddr::new_abstract(&path[1..length])?)?;
+        setsockopt(&end, sockopt::SndBuf, &SEND_BUFFER_BYTES)?;
+        let granted = getsockopt(&end, sockopt::SndBuf)?;
+        if nonblocking {
+            let flags = nix::fcntl::fcntl(&theirs, nix::fcntl::FcntlArg::F_GETFL)?;
+            let flags = nix::fcntl::OFlag::from_bits_retain(flags) | nix::fcntl::OFlag::O_NONBLOCK;
+            nix::fcntl::fcntl(&theirs, nix::fcntl::FcntlArg::F_SETFL(flags))?;
+        }
+        let window = Window::new(u32::try_from(granted / 2).unwrap_or(u32::MAX));
+        let paths = BTreeMap::new();
+        Ok((
+            Self {
+                group,
+                creator,
+                line: None,
+                source,
+                end,
+                window,
+                paths,
+                has_lost_events: false,
+                wants_writable: false,
+            },
+            theirs,
+        ))
+    }
+
+    /// Our end of the socketpair.
+    pub(crate) fn end(&self) -> BorrowedFd<'_> {
+        self.end.as_fd()
+    }
+
+    /// The kernel instance.
+    pub(crate) fn source(&self) -> BorrowedFd<'_> {
+        self.source.as_fd()
+    }
+
+    /// The kernel instance, for a program of the same user.
+    pub(crate) fn share_source(&mut self) -> BorrowedFd<'_> {
+        self.source.set_shared();
+        self.source.as_fd()
+    }
+
+    /// What is left when the programs have closed their ends: the kernel instance, with what it watches.
+    pub(crate) fn close(self, engine: &mut Engine) -> (Instance, Vec<KernelWd>) {
+        let watched = engine.close_group(self.group).into_iter().map(kernel_wd).collect();
+        (self.source, watched)
+    }
+
+    /// The path with which an object was first added.
+    pub(crate) fn path(&self, object: ObjectId) -> &[u8] {
+        self.paths.get(&object).map_or(&[], |path| path)
+    }
+
+    /// Does anything wait behind the window?
+    pub(crate) fn has_more(&self, engine: &Engine) -> bool {
+        engine.queue_len(self.group) > self.window.len()
+    }
+
+    /// Whether to be told that the socket can be written. True if that has changed.
+    pub(crate) fn set_wants_writable(&mut self, wants: bool) -> bool {
+        std::mem::replace(&mut self.wants_writable, wants) != wants
+    }
+
+    /// Tells the core how much of the window has been read.
+    pub(crate) fn acknowledge(&mut self, engine: &mut Engine) {
+        if self.window.is_empty() {
+            return;
+        }
+        if let Ok(unread) = unread_weight(self.end.as_fd()) {
+            let count = self.window.read_since(unread);
+            engine.acknowledge(self.group, count);
+        }
+    }
+
+    /// A cycle: takes what the source holds, and sends what the window has room for.
+    pub(crate) fn deliver(&mut self, tools: &mut Tools) {
+        self.begin_cycle();
+        self.drain(tools);
+        self.fill_window(tools);
+        self.end_cycle();
+    }
+
+    /// A cycle that only sends.
+    pub(crate) fn refill(&mut self, tools: &mut Tools) {
+        self.begin_cycle();
+        self.acknowledge(&mut tools.engine);
+        self.fill_window(tools);
+        self.end_cycle();
+    }
+
+    fn begin_cycle(&self) {
+        if let Some(line) = &self.line {
+            line.begin_cycle();
+        }
+    }
+
+    fn end_cycle(&self) {
+        if let Some(line) = &self.line {
+            line.end_cycle();
+        }
+    }
+
+    /// Takes into the core what the source holds: all of it, up to a bound that lets others have their turn when a program
+    /// makes events faster than they can be taken.
+    fn drain(&mut self, tools: &mut Tools) {
+        for _ in 0..READS_MAX {
+            if !self.read_source(tools) {
+                break;
+            }
+        }
+        if std::mem::take(&mut self.has_lost_events) {
+            self.find_ended_watches(tools);
+        }
+        self.forget_paths(&mut tools.engine);
+    }
+
+    /// Takes into the core everything that the source holds at this moment, and so everything whose system call has returned.
+    fn settle(&mut self, tools: &mut Tools) {
+        let held = self.source.queued_bytes();
+        // A read may end with a buffer that has no room for one more event.
+        let reads_min = held / (SOURCE_BUFFER_BYTES - EVENT_BYTES_MAX);
+        for index in 0..=reads_min {
+            if held == 0 || (!self.read_source(tools) && index >= reads_min) {
+                break;
+            }
+        }
+        self.drain(tools);
+    }
+
+    /// One read of the source. True if there may be more.
+    fn read_source(&mut self, tools: &mut Tools) -> bool {
+        let mut buffer = std::mem::take(&mut tools.buffer);
+        let length = self.source.read(&mut buffer).unwrap_or(0);
+        if length > 0 {
+            self.acknowledge(&mut tools.engine);
+        }
+        let mut is_adjacent = false;
+        for record in Records::new(&buffer[..length]) {
+            self.deliver_record(&mut tools.engine, record, is_adjacent);
+            is_adjacent = true;
+        }
+        let may_be_more = length + EVENT_BYTES_MAX > buffer.len();
+        tools.buffer = buffer;
+        may_be_more
+    }
+
+    fn deliver_record(&mut self, engine: &mut Engine, record: Record<'_>, adjacent: bool) {
+        if engine.is_full(self.group) {
+            self.acknowledge(engine);
+        }
+        if record.mask & Mask::IN_Q_OVERFLOW.bits() != 0 {
+            engine.source_overflowed(self.group);
+            self.has_lost_events = true;
+            return;
+        }
+        // An unknown number is that of a watch that was refused: the core is told of no wd that it has, and drops the event.
+        let wd = engine.watch_of(self.group, object(KernelWd(record.wd))).unwrap_or(Wd(0));
+        let Record { mask, cookie, name, .. } = record;
+        // What the kernel keeps from its readers, exec's mark on an OPEN, does not come this far (docs/differences.md).
+        engine.deliver(self.group, wd, Delivery { mask, cookie, name, hidden: 0, adjacent });
+    }
+
+    /// The kernel's queue was full: an IN_IGNORED may be among what it dropped, as it would have been for the program.
+    fn find_ended_watches(&mut self, tools: &mut Tools) {
+        let Ok(living) = self.source.living() else { return };
+        // Those whose IN_IGNORED is still to come end by it.
+        while self.read_source(tools) {}
+        let watches: Vec<_> = tools.engine.watches(self.group).map(|watch| (watch.wd, watch.object)).collect();
+        for (wd, watched) in watches {
+            if !living.contains(&kernel_wd(watched)) {
+                // It is known, as the list shows.
+                let _ = tools.engine.end_watch_silently(self.group, wd);
+            }
+        }
+    }
+
+    fn forget_paths(&mut self, engine: &mut Engine) {
+        while let Some(output) = engine.poll_output() {
+            if let Output::Unwatched { object, .. } = output {
+                self.paths.remove(&object);
+            }
+        }
+    }
+
+    /// Sends what the window has room for, and says whether more waits.
+    fn fill_window(&mut self, tools: &mut Tools) {
+        while !self.window.is_full()
+            && let Some(event) = tools.engine.event(self.group, self.window.len())
+        {
+            tools.record.clear();
+            event.encode_into(&mut tools.record);
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            // A full socket is refilled when it can be written again; a closed one ends the session.
+            if send(self.end.as_raw_fd(), &tools.record, flags).is_err() {
+                break;
+            }
+            self.window.push(tools.weights.of(tools.record.len()));
+        }
+        if let Some(line) = &self.line {
+            line.set_more(self.has_more(&tools.engine));
+        }
+    }
+
+    /// `Settle`: with room for events and an empty window they come with the reply.
+    pub(crate) fn settle_for_read(&mut self, tools: &mut Tools, room: u64, events: &mut Vec<u8>) -> Reply {
+        self.begin_cycle();
+        self.settle(tools);
+        self.acknowledge(&mut tools.engine);
+        let mut flags = 0;
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        if self.window.is_empty() && room > 0 {
+            let taken = tools.engine.take(self.group, room.min(REPLY_EVENTS_BYTES_MAX), events);
+            let next = tools.engine.event(self.group, 0).map(Event::size);
+            let fits = |size: usize| size <= room - events.len();
+            match (taken, next) {
+                (Ok(_), Some(size)) if fits(size) => flags = Reply::MORE,
+                (Err(_), Some(_)) => flags = Reply::TOO_SMALL,
+                _ => {}
+            }
+        }
+        self.fill_window(tools);
+        if events.is_empty() {
+            if !self.window.is_empty() {
+                flags |= Reply::WINDOW;
+            }
+            if self.has_more(&tools.engine) {
+                flags |= Reply::MORE;
+            }
+        }
+        self.end_cycle();
+        // At most REPLY_EVENTS_BYTES_MAX.
+        Reply { flags, extent: events.len() as u32, ..Reply::default() }
+    }
+
+    /// `Count`: the bytes of all queued events.
+    pub(crate) fn count(&mut self, tools: &mut Tools) -> Reply {
+        let reply = self.settle_for_read(tools, 0, &mut Vec::new());
+        let bytes = tools.engine.queue_bytes(self.group);
+        Reply { value: i32::try_from(bytes).unwrap_or(i32::MAX), ..reply }
+    }
+
+    /// `AddWatch`.
+    pub(crate) fn add_watch(
+        &mut self,
+        tools: &mut Tools,
+        watched: BorrowedFd<'_>,
+        bits: u32,
+        path: &[u8],
+    ) -> Result<Wd, Errno> {
+        let mask = AddMask::new(bits).map_err(errno)?;
+        mask.check_combination().map_err(errno)?;
+        let engine = &mut tools.engine;
+        let kernel = match self.arm(engine, watched, bits) {
+            Err(Errno::ENOSPC) => {
+                // The kernel's own limit: what it did to its cursor has to be done to ours.
+                engine.burn_wd(self.group);
+                return Err(Errno::ENOSPC);
+            }
+            armed => armed?,
+        };
+        let added = match engine.add_watch(self.group, object(kernel), mask) {
+            Ok(added) => added,
+            Err(refusal) => {
+                if engine.watch_of(self.group, object(kernel)).is_none() {
+                    // Its IN_IGNORED finds no watch.
+                    let _ = self.source.unwatch(kernel);
+                }
+                return Err(errno(refusal));
+            }
+        };
+        if added.new {
+            self.paths.insert(object(kernel), path.into());
+        }
+        Ok(added.wd)
+    }
+
+    /// Sets up the kernel's watch.
+    fn arm(&self, engine: &Engine, watched: BorrowedFd<'_>, bits: u32) -> Result<KernelWd, Errno> {
+        const NOTHING: u32 = libc::IN_MASK_ADD | libc::IN_ISDIR;
+        if bits & libc::IN_MASK_CREATE == 0 {
+            return self.source.watch(watched, bits);
+        }
+        // Before 4.18 a kernel refuses the flag or, worse, ignores it: adding nothing finds out whether there is a watch.
+        let kernel = self.source.watch(watched, NOTHING)?;
+        if engine.watch_of(self.group, object(kernel)).is_some() {
+            return Err(Errno::EEXIST);
+        }
+        self.source.watch(watched, bits & !libc::IN_MASK_CREATE)
+    }
+
+    /// `RemoveWatch`: the kernel's IN_IGNORED follows what it had queued before.
+    pub(crate) fn remove_watch(&mut self, tools: &mut Tools, wd: Wd) -> Result<(), Errno> {
+        self.begin_cycle();
+        // It may have ended by itself, with the IN_IGNORED still on its way.
+        self.settle(tools);
+        let result = tools.engine.object_of(self.group, wd).map_err(errno).and_then(|watched| {
+            let result = self.source.unwatch(kernel_wd(watched));
+            self.settle(tools);
+            result
+        });
+        self.fill_window(tools);
+        self.end_cycle();
+        result
+    }
+
+    /// Events that were taken for a reply that could not be sent.
+    pub(crate) fn restore(&mut self, tools: &mut Tools, events: &[u8]) {
+        if self.window.is_empty() {
+            tools.engine.put_back(self.group, Records::new(events).map(event).collect());
+            self.refill(tools);
+        } else if !events.is_empty() {
+            // Behind what is in the socket their place is lost, and so are they: that must not go unseen.
+            tools.engine.source_overflowed(self.group);
+            self.refill(tools);
+        }
+    }
+
+    /// `Return`: events that a program has taken and could not pass on. They stand in front again, and the window, which is
+    /// taken back from the program's end, behind them.
+    pub(crate) fn take_back(&mut self, tools: &mut Tools, theirs: BorrowedFd<'_>, events: &[u8]) {
+        self.begin_cycle();
+        self.acknowledge(&mut tools.engine);
+        let mut returned: Vec<_> = Records::new(events).map(event).collect();
+        let mut packet = [0; EVENT_BYTES_MAX];
+        let sent = self.window.len();
+        // What others have read of it meanwhile is theirs.
+        while let Ok(length @ 1..) = recv(theirs.as_raw_fd(), &mut packet, MsgFlags::MSG_DONTWAIT) {
+            returned.extend(Records::new(&packet[..length]).map(event));
+        }
+        tools.engine.acknowledge(self.group, sent);
+        self.window.read_since(0);
+        tools.engine.put_back(self.group, returned);
+        self.fill_window(tools);
+        self.end_cycle();
+    }
+}
+
+fn event(record: Record<'_>) -> Event {
+    Event { wd: Wd(record.wd), mask: record.mask, cookie: record.cookie, name: record.name.into(), hidden: 0 }
+}
