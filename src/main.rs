@@ -1,2 +1,7 @@
-//! To come.
-fn main() {}
+//! The command `uinotify`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    uinotify::cli::main()
+}

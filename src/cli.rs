@@ -1,0 +1,217 @@
+//! The command line: what it takes, and which exit status it gives.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use uinotify_host::{LimitOverrides, SetNextWd};
+
+use crate::notice::notice;
+use crate::run::{EXIT_OWN_ERROR, Options};
+use crate::{number, ps, run};
+
+/// Exit status of `ps` when an emulator could not be asked.
+const EXIT_FAILURE: u8 = 1;
+/// Exit status of a wrong command line, but for `run`: see [`EXIT_OWN_ERROR`].
+const EXIT_USAGE: u8 = 2;
+
+#[derive(Parser)]
+#[command(
+    name = "uinotify",
+    version,
+    about = "inotify in user space: watch descriptors, limits and events that you control"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a program whose inotify instances are emulated
+    ///
+    /// The exit status is the program's; 128+N if it died of signal N; 127 if it was not found, 126 if it could not be
+    /// executed, 125 if uinotify itself failed.
+    Run(RunArguments),
+    /// Show the emulated inotify instances of this user, with their watches
+    Ps(PsArguments),
+}
+
+#[derive(Args)]
+struct RunArguments {
+    /// Where file-system events come from
+    #[arg(long, value_enum, value_name = "SOURCE", default_value_t = Source::Auto)]
+    source: Source,
+
+    /// Number of the first watch descriptor of each instance, 1 to 0x7fffffff
+    #[arg(long, value_name = "N", value_parser = number::watch_descriptor, allow_negative_numbers = true)]
+    next_wd: Option<i32>,
+
+    /// Limits in place of the kernel's: watches=N and instances=N of the user, queue=N events of an instance
+    #[arg(long, value_name = "NAME=N", value_delimiter = ',', value_parser = limit)]
+    limit: Vec<Limit>,
+
+    /// What ioctl(INOTIFY_IOC_SETNEXTWD) does: work, or fail as on a kernel without it
+    #[arg(long, value_enum, value_name = "ANSWER", default_value_t = SetNextWdAnswer::Ok)]
+    setnextwd: SetNextWdAnswer,
+
+    /// Fail if the shim cannot be loaded into the program, instead of saying so
+    #[arg(long)]
+    strict: bool,
+
+    /// Say what is set up
+    #[arg(short, long)]
+    verbose: bool,
+
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+#[derive(Args)]
+struct PsArguments {
+    /// Print JSON: a list of emulators, each with the version of the schema
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Source {
+    /// The most faithful source that works for each watched path
+    Auto,
+    /// The kernel's own inotify
+    Inotify,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum SetNextWdAnswer {
+    /// Set the cursor, as Linux does since 4.16 with CONFIG_CHECKPOINT_RESTORE
+    Ok,
+    /// Fail with ENOTTY, as Linux before 4.16 does
+    Enotty,
+    /// Fail with EINVAL
+    Einval,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Limit {
+    Watches(u32),
+    Instances(u32),
+    Queue(u32),
+}
+
+fn limit(text: &str) -> Result<Limit, String> {
+    let (name, number) = text.split_once('=').ok_or("a limit is NAME=N, such as watches=8")?;
+    let kind = match name {
+        "watches" => Limit::Watches,
+        "instances" => Limit::Instances,
+        "queue" => Limit::Queue,
+        _ => return Err(format!("there is no limit {name:?}; there are watches, instances and queue")),
+    };
+    number::limit(number).map(kind)
+}
+
+impl From<RunArguments> for Options {
+    fn from(arguments: RunArguments) -> Self {
+        let mut limits = LimitOverrides::default();
+        for limit in arguments.limit {
+            match limit {
+                Limit::Watches(count) => limits.watches_max = Some(count),
+                Limit::Instances(count) => limits.instances_max = Some(count),
+                Limit::Queue(count) => limits.queue_events_max = Some(count),
+            }
+        }
+        // There is one source so far, so that `auto` has nothing to choose from.
+        match arguments.source {
+            Source::Auto | Source::Inotify => {}
+        }
+        Self {
+            next_wd: arguments.next_wd,
+            limits,
+            setnextwd: match arguments.setnextwd {
+                SetNextWdAnswer::Ok => SetNextWd::Ok,
+                SetNextWdAnswer::Enotty => SetNextWd::NotTty,
+                SetNextWdAnswer::Einval => SetNextWd::Inval,
+            },
+            strict: arguments.strict,
+            verbose: arguments.verbose,
+            command: arguments.command,
+        }
+    }
+}
+
+/// Does what the command line of this process asks for.
+pub fn main() -> ExitCode {
+    let for_run = std::env::args_os().nth(1).is_some_and(|name| name == "run");
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            let text = error.render().to_string();
+            notice(text.strip_prefix("error: ").unwrap_or(&text));
+            return ExitCode::from(if for_run { EXIT_OWN_ERROR } else { EXIT_USAGE });
+        }
+        Err(help) => {
+            // Help that nobody reads to its end is no failure.
+            let _ = help.print();
+            return ExitCode::SUCCESS;
+        }
+    };
+    match cli.command {
+        Command::Run(arguments) => match run::run(&arguments.into()) {
+            Ok(status) => ExitCode::from(status),
+            Err(error) => {
+                notice(&error);
+                ExitCode::from(error.exit_status())
+            }
+        },
+        Command::Ps(arguments) => match ps::ps(arguments.json) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                notice(format!("{error:#}"));
+                ExitCode::from(EXIT_FAILURE)
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn options(arguments: &[&str]) -> Result<Options, clap::Error> {
+        let line = ["uinotify", "run"].iter().chain(arguments);
+        match Cli::try_parse_from(line)?.command {
+            Command::Run(arguments) => Ok(arguments.into()),
+            Command::Ps(_) => unreachable!("`run` was asked for"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_command_is_taken_verbatim() {
+        let command = |arguments: &[&str]| options(arguments).unwrap().command;
+        assert_eq!(
+            command(&["--", "sh", "-c", "x", "--", "-v", "--strict"]),
+            ["sh", "-c", "x", "--", "-v", "--strict"]
+        );
+        assert_eq!(command(&["-v", "sh", "--strict", "--", "y"]), ["sh", "--strict", "--", "y"]);
+        assert!(options(&[]).is_err());
+        assert!(options(&["--"]).is_err());
+        assert!(!options(&["sh", "--strict"]).unwrap().strict);
+    }
+
+    #[test]
+    fn limits_override_only_what_is_named() {
+        let limits = |arguments: &[&str]| options(&[arguments, &["--", "true"]].concat()).unwrap().limits;
+        let given = limits(&["--limit", "watches=0x10,queue=0", "--limit=watches=3"]);
+        assert_eq!((given.watches_max, given.instances_max, given.queue_events_max), (Some(3), None, Some(0)));
+        for refused in ["watches", "watches=", "watches=-1", "files=1", "", "watches=1,,queue=2"] {
+            assert!(options(&["--limit", refused, "--", "true"]).is_err(), "{refused:?} was taken");
+        }
+    }
+}

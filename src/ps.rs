@@ -1,0 +1,229 @@
+//! `uinotify ps`: the emulators of this user, their groups and watches.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use uinotify_host::query_status;
+use uinotify_host::status::{EmulatorStatus, GroupStatus};
+
+use crate::notice::notice;
+use crate::number::show_watch_descriptor;
+use crate::runtime_folder;
+
+const MASK_NAMES: &[(u32, &str)] = &[
+    (libc::IN_ACCESS, "ACCESS"),
+    (libc::IN_MODIFY, "MODIFY"),
+    (libc::IN_ATTRIB, "ATTRIB"),
+    (libc::IN_CLOSE_WRITE, "CLOSE_WRITE"),
+    (libc::IN_CLOSE_NOWRITE, "CLOSE_NOWRITE"),
+    (libc::IN_OPEN, "OPEN"),
+    (libc::IN_MOVED_FROM, "MOVED_FROM"),
+    (libc::IN_MOVED_TO, "MOVED_TO"),
+    (libc::IN_CREATE, "CREATE"),
+    (libc::IN_DELETE, "DELETE"),
+    (libc::IN_DELETE_SELF, "DELETE_SELF"),
+    (libc::IN_MOVE_SELF, "MOVE_SELF"),
+    (libc::IN_UNMOUNT, "UNMOUNT"),
+    (libc::IN_Q_OVERFLOW, "Q_OVERFLOW"),
+    (libc::IN_IGNORED, "IGNORED"),
+    (libc::IN_ONLYDIR, "ONLYDIR"),
+    (libc::IN_DONT_FOLLOW, "DONT_FOLLOW"),
+    (libc::IN_EXCL_UNLINK, "EXCL_UNLINK"),
+    (libc::IN_MASK_CREATE, "MASK_CREATE"),
+    (libc::IN_MASK_ADD, "MASK_ADD"),
+    (libc::IN_ISDIR, "ISDIR"),
+    (libc::IN_ONESHOT, "ONESHOT"),
+];
+
+/// Prints what the emulators of this user hold, as text or as JSON, to standard output.
+///
+/// # Errors
+/// Standard output cannot be written, or an emulator that is there did not answer; the others are printed first.
+pub fn ps(json: bool) -> anyhow::Result<()> {
+    let mut emulators = Vec::new();
+    let mut silent = 0;
+    for socket in sockets() {
+        match ask(&socket) {
+            Ok(status) => emulators.push(status),
+            // Nobody listens: the emulator was killed. A socket that is gone ended between listing and asking.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                let _ = fs::remove_file(&socket);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                notice(format_args!("{}: the emulator does not answer: {error}", socket.display()));
+                silent += 1;
+            }
+        }
+    }
+    emulators.sort_by_key(|emulator| emulator.pid);
+    let text = if json {
+        serde_json::to_string_pretty(&emulators).context("cannot write the status as JSON")? + "\n"
+    } else {
+        emulators.iter().map(|emulator| show_emulator(emulator, creator_name)).collect()
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        // The reader, such as `head`, has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        result => result.context("cannot write to standard output")?,
+    }
+    if silent > 0 {
+        bail!("{silent} of the emulators did not answer");
+    }
+    Ok(())
+}
+
+/// An emulator that is killed between accepting and answering resets the connection; the next one is refused.
+fn ask(socket: &Path) -> io::Result<EmulatorStatus> {
+    match query_status(socket) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => query_status(socket),
+        answer => answer,
+    }
+}
+
+fn sockets() -> Vec<PathBuf> {
+    let folders = runtime_folder::candidates();
+    let own = folders.iter().filter(|folder| runtime_folder::check(folder).is_ok());
+    own.filter_map(|folder| fs::read_dir(folder).ok())
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "sock"))
+        .collect()
+}
+
+fn creator_name(pid: i32) -> Option<String> {
+    let name = fs::read(format!("/proc/{pid}/comm")).ok()?;
+    Some(String::from_utf8_lossy(&name).trim_end_matches('\n').to_owned())
+}
+
+fn show_emulator(emulator: &EmulatorStatus, name: impl Fn(i32) -> Option<String>) -> String {
+    let mut text = String::new();
+    if emulator.groups.is_empty() {
+        let command = printable(&emulator.command.join(" "));
+        let _ = writeln!(text, "emulator {}  no group  command {command}", emulator.pid);
+    }
+    for group in &emulator.groups {
+        let name = name(group.creator_pid).map_or_else(|| "gone".to_owned(), |name| printable(&name));
+        show_group(&mut text, emulator.pid, group, &name);
+    }
+    text
+}
+
+fn show_group(text: &mut String, emulator: i32, group: &GroupStatus, creator: &str) {
+    let _ = writeln!(
+        text,
+        "emulator {emulator}  group {}  creator {} ({creator})  source {}",
+        group.id,
+        group.creator_pid,
+        printable(&group.source),
+    );
+    let _ = writeln!(
+        text,
+        "  cursor {}  queue {} of {} events, {} bytes  watches {} of {}",
+        show_watch_descriptor(group.cursor),
+        group.queue_events,
+        group.limits.queue_events_max,
+        group.queue_bytes,
+        group.watches.len(),
+        group.limits.watches_max,
+    );
+    for watch in &group.watches {
+        let wd = show_watch_descriptor(watch.wd);
+        let _ = writeln!(text, "  wd {wd}  {}  {}", show_mask(watch.mask), printable(&watch.path));
+    }
+}
+
+/// A mask by the names of inotify(7) without their `IN_`; bits without a name in hexadecimal.
+fn show_mask(mask: u32) -> String {
+    let mut names = Vec::new();
+    let mut rest = mask;
+    if mask & libc::IN_ALL_EVENTS == libc::IN_ALL_EVENTS {
+        names.push("ALL_EVENTS".to_owned());
+        rest &= !libc::IN_ALL_EVENTS;
+    }
+    for (bit, name) in MASK_NAMES {
+        if rest & bit != 0 {
+            names.push((*name).to_owned());
+            rest &= !bit;
+        }
+    }
+    if rest != 0 || names.is_empty() {
+        names.push(format!("{rest:#x}"));
+    }
+    names.join("|")
+}
+
+/// Names come from other programs: a line break or an escape sequence in one must not reach the terminal.
+fn printable(text: &str) -> String {
+    let mut shown = String::new();
+    for character in text.chars() {
+        if character.is_control() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uinotify_host::status::{LimitsStatus, WatchStatus};
+
+    #[test]
+    fn each_group_is_a_block() {
+        let group = |id, watches: &[(i32, &str)]| GroupStatus {
+            id,
+            creator_pid: 12,
+            owner: 1000,
+            source: "inotify".to_owned(),
+            cursor: 3,
+            queue_events: 2,
+            queue_bytes: 48,
+            limits: LimitsStatus { watches_max: 8, instances_max: 1, queue_events_max: 16 },
+            watches: watches
+                .iter()
+                .map(|(wd, path)| WatchStatus {
+                    wd: *wd,
+                    mask: libc::IN_CREATE | libc::IN_EXCL_UNLINK,
+                    path: (*path).to_owned(),
+                    path_bytes_hex: None,
+                })
+                .collect(),
+        };
+        let command = vec!["sh".to_owned(), "-c".to_owned(), "a\nb".to_owned()];
+        let mut emulator = EmulatorStatus { schema: 1, pid: 10, command, groups: Vec::new() };
+        let name = |pid| (pid == 12).then(|| "watcher".to_owned());
+        assert_eq!(show_emulator(&emulator, name), "emulator 10  no group  command sh -c a\\nb\n");
+
+        emulator.groups = vec![group(1, &[(1, "/a"), (0x10000, "b c")]), group(4, &[])];
+        emulator.groups[1].creator_pid = 13;
+        let expected = "\
+emulator 10  group 1  creator 12 (watcher)  source inotify
+  cursor 3  queue 2 of 16 events, 48 bytes  watches 2 of 8
+  wd 1  CREATE|EXCL_UNLINK  /a
+  wd 65536 (0x10000)  CREATE|EXCL_UNLINK  b c
+emulator 10  group 4  creator 13 (gone)  source inotify
+  cursor 3  queue 2 of 16 events, 48 bytes  watches 0 of 8
+";
+        assert_eq!(show_emulator(&emulator, name), expected);
+    }
+
+    #[test]
+    fn masks_are_symbolic() {
+        assert_eq!(show_mask(0x0400_0300), "CREATE|DELETE|EXCL_UNLINK");
+        assert_eq!(show_mask(0xfff), "ALL_EVENTS");
+        assert_eq!(show_mask(0x8000_0fff), "ALL_EVENTS|ONESHOT");
+        assert_eq!(show_mask(0x0001_0002), "MODIFY|0x10000");
+        assert_eq!(show_mask(0), "0x0");
+    }
+
+    #[test]
+    fn control_characters_are_escaped() {
+        assert_eq!(printable("a\nb\u{1b}[0m é"), "a\\nb\\u{1b}[0m é");
+    }
+}

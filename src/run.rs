@@ -1,0 +1,242 @@
+//! `uinotify run`: a program, and beside it the emulator behind its inotify instances.
+//!
+//! Three processes: this one, which starts the others, forwards signals and passes the program's exit status on; the
+//! program; and the emulator, in a session of its own. The emulator lives as long as this process or any inotify instance
+//! that the program or its children hold, so that neither a daemon that is left behind nor the death of this process
+//! takes an instance away.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::unistd::Pid;
+use uinotify_host::{Config, LimitOverrides, SetNextWd};
+
+use crate::notice::notice;
+use crate::program::{self, Unreachable};
+use crate::shim_file::{self, SHIM};
+
+mod emulator;
+mod environment;
+mod inherited;
+mod nested;
+mod process;
+mod signals;
+mod socket;
+mod spawn;
+
+use emulator::EmulatorProcess;
+use inherited::Inherited;
+use signals::{Signals, is_for_program};
+use socket::Socket;
+
+/// Exit status of `run` when uinotify itself failed.
+pub const EXIT_OWN_ERROR: u8 = 125;
+/// Exit status of `run` when the program is there and cannot be executed.
+pub const EXIT_CANNOT_EXECUTE: u8 = 126;
+/// Exit status of `run` when the program is not there.
+pub const EXIT_NOT_FOUND: u8 = 127;
+
+/// What `uinotify run` is told.
+#[derive(Debug)]
+pub struct Options {
+    /// The cursor of each new group, 1 to 0x7fffffff; 1 if not given.
+    pub next_wd: Option<i32>,
+    /// Limits in place of the kernel's.
+    pub limits: LimitOverrides,
+    /// How `INOTIFY_IOC_SETNEXTWD` is answered.
+    pub setnextwd: SetNextWd,
+    /// A program into which the shim cannot be loaded is an error, not only worth a message.
+    pub strict: bool,
+    /// Say on standard error what is set up.
+    pub verbose: bool,
+    /// The program and its arguments; not empty.
+    pub command: Vec<OsString>,
+}
+
+/// Why a program was not run.
+#[derive(Debug)]
+pub enum RunError {
+    /// No folder takes the socket; each with its reason.
+    NoSocket(Vec<(PathBuf, io::Error)>),
+    /// No folder takes the shim.
+    NoShim(shim_file::NoPlace),
+    /// The program is out of the shim's reach, and `--strict` was given.
+    Unreachable(Unreachable),
+    /// The emulator ended before it was ready; it has said why.
+    Emulator,
+    /// The program could not be executed.
+    Program {
+        /// Its name as given.
+        name: OsString,
+        /// Whether a file of that name exists.
+        exists: bool,
+        /// What `execve` answered.
+        errno: Errno,
+    },
+    /// A system call failed that fails on a broken or exhausted system only.
+    System {
+        /// What it was for, as the end of "cannot ...".
+        purpose: &'static str,
+        /// Its answer.
+        error: io::Error,
+    },
+}
+
+impl RunError {
+    fn system(purpose: &'static str) -> impl FnOnce(Errno) -> Self {
+        move |errno| Self::System { purpose, error: errno.into() }
+    }
+
+    /// The exit status that shells and env(1) use for this.
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Program { errno: Errno::ENOENT, .. } => EXIT_NOT_FOUND,
+            Self::Program { .. } => EXIT_CANNOT_EXECUTE,
+            _ => EXIT_OWN_ERROR,
+        }
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSocket(refusals) => {
+                write!(formatter, "no folder can hold the socket; set XDG_RUNTIME_DIR to a folder of your own")?;
+                for (folder, error) in refusals {
+                    write!(formatter, "\n{}: {error}", folder.display())?;
+                }
+                Ok(())
+            }
+            Self::NoShim(no_place) => no_place.fmt(formatter),
+            Self::Unreachable(program) => write!(formatter, "{program}; not run, because of --strict"),
+            Self::Emulator => formatter.write_str("the emulator did not start; the program was not run"),
+            Self::Program { name, exists: true, errno: Errno::ENOENT } => {
+                write!(
+                    formatter,
+                    "cannot run {}: the interpreter or dynamic linker that it names is missing",
+                    name.display()
+                )
+            }
+            Self::Program { name, errno, .. } => {
+                write!(formatter, "cannot run {}: {}", name.display(), errno.desc())
+            }
+            Self::System { purpose, error } => write!(formatter, "cannot {purpose}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NoShim(error) => Some(error),
+            Self::Program { errno, .. } => Some(errno),
+            Self::System { error, .. } => Some(error),
+            Self::NoSocket(_) | Self::Unreachable(_) | Self::Emulator => None,
+        }
+    }
+}
+
+/// Runs the program with its inotify instances emulated, and returns its exit status: 128+N if it died of signal N.
+///
+/// It forks and changes the signal mask and the descriptors of this process: it is made for a process with one thread that
+/// ends when it returns.
+///
+/// # Errors
+/// [`RunError`]: the program was not started.
+pub fn run(options: &Options) -> Result<u8, RunError> {
+    let inherited = Inherited::take().map_err(RunError::system("read the signal mask"))?;
+    if nested::is_emulated() {
+        return Err(RunError::system("execute /proc/self/exe again")(nested::execute_again(&inherited)));
+    }
+    let found = check_program(options)?;
+
+    let socket = Socket::bind()?;
+    let shim = shim_file::install(socket.folder()).map_err(RunError::NoShim)?;
+    let token = socket::random().map_err(|error| RunError::System { purpose: "read /dev/urandom", error })?;
+    let socket_path = socket.path().to_owned();
+    if options.verbose {
+        describe(options, &socket, &shim);
+    }
+
+    // From here on no signal that is to be forwarded is lost: it waits until the program is there.
+    let signals = Signals::block().map_err(RunError::system("wait for signals"))?;
+    let emulator = EmulatorProcess::start(config(options, token), socket)?;
+    if options.verbose {
+        notice(format_args!("emulator {}", emulator.pid()));
+    }
+    let environment = environment::to_strings(environment::for_program(&shim, &socket_path, token));
+    let program = spawn::spawn(&options.command, &environment, &inherited)
+        .map_err(|error| error.into_run_error(options.command[0].clone(), found))?;
+    process::let_go_of_descriptors(&[signals.descriptor(), emulator.lifeline()]);
+    supervise(program, emulator, &signals)
+}
+
+/// Says when the shim cannot reach the program; returns whether there is a program at all.
+fn check_program(options: &Options) -> Result<bool, RunError> {
+    let Some(file) = program::find(&options.command[0], std::env::var_os("PATH").as_deref()) else {
+        return Ok(false);
+    };
+    match program::obstacle(&file, SHIM) {
+        Some(unreachable) if options.strict => return Err(RunError::Unreachable(unreachable)),
+        Some(unreachable) => notice(unreachable),
+        None => {}
+    }
+    Ok(true)
+}
+
+fn config(options: &Options, token: [u8; 16]) -> Config {
+    Config {
+        next_wd: options.next_wd,
+        limits: options.limits,
+        setnextwd: options.setnextwd,
+        token: Some(token),
+        verbose: options.verbose,
+        command: options.command.iter().map(|part| part.to_string_lossy().into_owned()).collect(),
+    }
+}
+
+fn describe(options: &Options, socket: &Socket, shim: &std::path::Path) {
+    let limit = |value: Option<u32>| value.map_or_else(|| "kernel's".to_owned(), |value| value.to_string());
+    notice(format_args!("socket {}", socket.path().display()));
+    notice(format_args!("shim {}", shim.display()));
+    notice("source inotify");
+    notice(format_args!(
+        "limits watches={} instances={} queue={}",
+        limit(options.limits.watches_max),
+        limit(options.limits.instances_max),
+        limit(options.limits.queue_events_max),
+    ));
+    if let Some(wd) = options.next_wd {
+        notice(format_args!("next wd {}", crate::number::show_watch_descriptor(wd)));
+    }
+}
+
+/// Forwards signals until the program ends.
+fn supervise(program: Pid, emulator: EmulatorProcess, signals: &Signals) -> Result<u8, RunError> {
+    let mut emulator = Some(emulator);
+    loop {
+        let signal = signals.next().map_err(RunError::system("wait for signals"))?;
+        if signal.ssi_signo != libc::SIGCHLD as u32 {
+            if is_for_program(&signal, program) {
+                signals::send(program, &signal);
+            }
+            continue;
+        }
+        // One SIGCHLD may stand for several children.
+        match process::exit_status_now(program) {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) => {}
+            Err(errno) => return Err(RunError::system("wait for the program")(errno)),
+        }
+        if let Some(gone) = emulator.take_if(|emulator| emulator.has_ended()) {
+            notice(format_args!(
+                "the emulator (process {}) ended before the program: its inotify calls fail from now on",
+                gone.pid(),
+            ));
+        }
+    }
+}

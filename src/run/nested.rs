@@ -1,0 +1,46 @@
+//! A run inside a run: the emulator's own inotify must be the kernel's.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::unistd::execve;
+
+use super::environment::{DISABLE, DISABLE_BEFORE, SOCKET, is_shim, to_strings};
+use super::inherited::Inherited;
+
+/// Whether this process itself is a program under an emulator.
+///
+/// The shim reads its environment once, at its start, so that it is too late to change it in this process.
+pub(super) fn is_emulated() -> bool {
+    let variable = |name| std::env::var_os(name).is_some();
+    variable(SOCKET) && !variable(DISABLE_BEFORE) && shim_is_loaded()
+}
+
+fn shim_is_loaded() -> bool {
+    let maps = std::fs::read("/proc/self/maps").unwrap_or_default();
+    maps.split(|byte| *byte == b'\n')
+        // proc_pid_maps(5): the path begins at the first slash, and may contain spaces.
+        .filter_map(|line| line.iter().position(|byte| *byte == b'/').map(|start| &line[start..]))
+        .map(|path| path.strip_suffix(b" (deleted)").unwrap_or(path))
+        .any(|path| is_shim(Path::new(OsStr::from_bytes(path))))
+}
+
+/// Executes this command again, with a shim that leaves every call to the kernel. Returns only if that fails.
+pub(super) fn execute_again(inherited: &Inherited) -> Errno {
+    let mut before = OsString::new();
+    if let Some(value) = std::env::var_os(DISABLE) {
+        before.push("=");
+        before.push(value);
+    }
+    let environment = std::env::vars_os().filter(|(name, _)| name != DISABLE);
+    let hidden = [(DISABLE.into(), "1".into()), (DISABLE_BEFORE.into(), before)];
+    let environment = to_strings(environment.chain(hidden));
+    let arguments: Vec<_> = std::env::args_os().filter_map(|argument| CString::new(argument.into_vec()).ok()).collect();
+    // Not std's `exec`, which would set the signal mask and SIGPIPE to its own defaults.
+    match inherited.restore().and_then(|()| execve(c"/proc/self/exe", &arguments, &environment)) {
+        Ok(never) => match never {},
+        Err(errno) => errno,
+    }
+}

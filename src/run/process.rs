@@ -1,0 +1,60 @@
+//! Processes and their descriptors.
+
+use std::fs::{self, OpenOptions};
+use std::os::fd::RawFd;
+
+use nix::errno::Errno;
+use nix::unistd::{Pid, dup2_stdin, dup2_stdout};
+
+/// The exit status of `child` as a shell shows it, or nothing while it runs. The child is reaped.
+///
+/// Not nix's `waitpid`: that one knows no real-time signals.
+pub(super) fn exit_status_now(child: Pid) -> nix::Result<Option<u8>> {
+    wait(child, libc::WNOHANG)
+}
+
+/// Waits for `child` to end and returns its exit status as a shell shows it.
+pub(super) fn exit_status(child: Pid) -> nix::Result<u8> {
+    loop {
+        match wait(child, 0) {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+fn wait(child: Pid, options: i32) -> nix::Result<Option<u8>> {
+    let mut status = 0;
+    // SAFETY: `status` outlives the call, which writes one int into it.
+    let result = unsafe { libc::waitpid(child.as_raw(), &raw mut status, options) };
+    if Errno::result(result)? == 0 {
+        return Ok(None);
+    }
+    let status = if libc::WIFSIGNALED(status) { 128 + libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) };
+    // An exit status has eight bits, and signals end at 64.
+    Ok(Some(status as u8))
+}
+
+/// Leaves standard error and `kept` open and nothing else; `/dev/null` takes the place of standard input and output.
+///
+/// Whoever waits for the end of a pipe that the program has inherited waits for the program alone then. The caller owns
+/// no other descriptor that it will use.
+pub(super) fn let_go_of_descriptors(kept: &[RawFd]) {
+    // A root folder without /dev is no reason to fail: then they stay.
+    if let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null") {
+        let _ = dup2_stdin(&null);
+        let _ = dup2_stdout(&null);
+    }
+    let Ok(entries) = fs::read_dir("/proc/self/fd") else {
+        return;
+    };
+    let open: Vec<RawFd> = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for descriptor in open {
+        if descriptor > 2 && !kept.contains(&descriptor) {
+            // SAFETY: no value of this process owns the descriptor: it was inherited, or was that of the listing and is
+            // closed already, which is no more than EBADF.
+            unsafe { libc::close(descriptor) };
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The command `uinotify`, by running it.
+//!
+//! With `--helper` as its first argument this binary is not the test but a program under test: see [`helper`].
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+#[path = "command/emulation.rs"]
+mod emulation;
+#[path = "command/helper.rs"]
+mod helper;
+#[path = "command/inheritance.rs"]
+mod inheritance;
+#[path = "command/life.rs"]
+mod life;
+#[path = "command/ps.rs"]
+mod ps;
+#[path = "command/reach.rs"]
+mod reach;
+#[path = "command/room.rs"]
+mod room;
+#[path = "command/signals.rs"]
+mod signals;
+
+/// After this many seconds something hangs that will not end by itself, and the whole test is killed.
+const HANG_SECONDS: u32 = 300;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args();
+    if arguments.nth(1).as_deref() == Some("--helper") {
+        return helper::main(&arguments.collect::<Vec<_>>());
+    }
+    // SAFETY: it takes no pointer; the default action of SIGALRM is to end the process.
+    unsafe { libc::alarm(HANG_SECONDS) };
+    let trials = vec![
+        Trial::test("run::exit_status_passes_through", inheritance::exit_status_passes_through),
+        Trial::test("run::own_errors_are_125_126_127", inheritance::own_errors_are_125_126_127),
+        Trial::test("run::usage_errors_say_what_is_wrong", inheritance::usage_errors_say_what_is_wrong),
+        Trial::test("run::signal_state_is_inherited", inheritance::signal_state_is_inherited),
+        Trial::test(
+            "run::descriptors_are_inherited_and_no_others",
+            inheritance::descriptors_are_inherited_and_no_others,
+        ),
+        Trial::test("run::bytes_pass_untouched", inheritance::bytes_pass_untouched),
+        Trial::test("run::output_ends_with_the_program", inheritance::output_ends_with_the_program),
+        Trial::test("run::signals_are_forwarded", signals::signals_are_forwarded),
+        Trial::test("run::terminal_signals_arrive_once", signals::terminal_signals_arrive_once),
+        Trial::test("run::a_lost_line_reaches_the_program", signals::a_lost_line_reaches_the_program),
+        Trial::test(
+            "run::a_signal_to_the_own_group_is_not_sent_back",
+            signals::a_signal_to_the_own_group_is_not_sent_back,
+        ),
+        Trial::test("run::preloaded_libraries_are_kept", inheritance::preloaded_libraries_are_kept),
+        Trial::test("run::settings_of_the_shim_pass_through", inheritance::settings_of_the_shim_pass_through),
+        Trial::ignorable_test("run::a_static_program_is_told", reach::a_static_program_is_told),
+        Trial::ignorable_test("run::a_setgid_program_is_told", reach::a_setgid_program_is_told),
+        Trial::test("run::another_architecture_is_told", reach::another_architecture_is_told),
+        Trial::test("run::nothing_is_left_behind", life::nothing_is_left_behind),
+        Trial::test("run::a_daemon_keeps_its_instance", life::a_daemon_keeps_its_instance),
+        Trial::test("run::the_program_outlives_the_command", life::the_program_outlives_the_command),
+        Trial::test("run::the_death_of_the_emulator_is_told_once", life::the_death_of_the_emulator_is_told_once),
+        Trial::test(
+            "run::folders_that_cannot_be_used_are_passed_over",
+            life::folders_that_cannot_be_used_are_passed_over,
+        ),
+        Trial::test("run::next_wd_is_the_first_number", emulation::next_wd_is_the_first_number),
+        Trial::test("run::limits_are_the_programs", emulation::limits_are_the_programs),
+        Trial::test("run::setnextwd_answers_as_told", emulation::setnextwd_answers_as_told),
+        Trial::test("run::nested_runs_use_the_inner_emulator", emulation::nested_runs_use_the_inner_emulator),
+        Trial::test("run::nested_runs_keep_the_settings", emulation::nested_runs_keep_the_settings),
+        Trial::test("ps::groups_and_watches_are_shown", ps::groups_and_watches_are_shown),
+        Trial::test("ps::stale_sockets_are_removed", ps::stale_sockets_are_removed),
+        Trial::test("shim::stands_on_nothing", reach::shim_stands_on_nothing),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}

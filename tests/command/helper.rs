@@ -1,0 +1,131 @@
+//! Programs under test: small users of inotify and signals that say on standard output what they see.
+
+use std::ffi::CString;
+use std::fs;
+use std::io::{Write, stdin, stdout};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::unistd::Pid;
+
+/// `_IOW('I', 0, __s32)` of include/uapi/linux/inotify.h.
+const INOTIFY_IOC_SETNEXTWD: libc::c_ulong = 0x4004_4900;
+
+pub(super) fn main(arguments: &[String]) -> ExitCode {
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["signals", count] => signals(count, None),
+        ["signals", count, to_group] => signals(count, Some(to_group)),
+        ["hold", folder] => hold(Path::new(folder)),
+        ["leave", folder] => leave(folder),
+        ["watch", folder] => watch(Path::new(folder)),
+        ["setnextwd", wd] => setnextwd(wd.parse().expect("a number")),
+        _ => panic!("no such helper: {arguments:?}"),
+    }
+    ExitCode::SUCCESS
+}
+
+fn say(line: &str) {
+    let mut output = stdout().lock();
+    writeln!(output, "{line}").expect("the test reads it");
+    output.flush().expect("the test reads it");
+}
+
+/// Shows `count` signals and who has sent them; before that sends `to_group` to the whole process group.
+fn signals(count: &str, to_group: Option<&str>) {
+    let mut set = SigSet::all();
+    set.remove(Signal::SIGALRM);
+    set.thread_block().expect("the mask can be set");
+    match to_group {
+        None => say("ready"),
+        Some(number) => {
+            say(&format!("ready {}", std::process::id()));
+            let number: i32 = number.parse().expect("a number");
+            let signal = Signal::try_from(number).expect("a signal");
+            kill(Pid::from_raw(0), signal).expect("the own group can be signalled");
+        }
+    }
+    let mut left: u32 = count.parse().expect("a number");
+    while left > 0 {
+        // SAFETY: the structure is integers and pointers, of which all zeroes is a value.
+        let mut information: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        // SAFETY: both outlive the call, which reads the set and writes the structure.
+        let number = unsafe { libc::sigwaitinfo(set.as_ref(), &raw mut information) };
+        // A terminal that comes back to life continues its programs.
+        if number == libc::SIGCONT {
+            continue;
+        }
+        if information.si_code > 0 {
+            say(&format!("{number} from the kernel"));
+        } else {
+            // SAFETY: a signal that a process has sent carries the number of that process.
+            say(&format!("{number} from {}", unsafe { information.si_pid() }));
+        }
+        left -= 1;
+    }
+}
+
+fn init() -> Result<OwnedFd, Errno> {
+    // SAFETY: it takes no pointer.
+    let descriptor = Errno::result(unsafe { libc::inotify_init1(libc::IN_CLOEXEC) })?;
+    // SAFETY: the descriptor was just made and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+fn add_watch(inotify: &OwnedFd, path: &Path) -> Result<i32, Errno> {
+    let path = CString::new(path.as_os_str().as_bytes()).expect("a path without NUL");
+    // SAFETY: the path ends with NUL and outlives the call.
+    Errno::result(unsafe { libc::inotify_add_watch(inotify.as_raw_fd(), path.as_ptr(), libc::IN_CREATE) })
+}
+
+/// Watches `folder` and, when told, makes a file there and shows the event.
+fn hold(folder: &Path) {
+    let inotify = init().expect("an instance");
+    add_watch(&inotify, folder).expect("a watch");
+    say("ready");
+    stdin().read_line(&mut String::new()).expect("the test writes a line");
+    fs::write(folder.join("made"), "").expect("the folder is writable");
+
+    let mut buffer = [0_u8; 4096];
+    // SAFETY: the buffer outlives the call, which writes at most its length.
+    let length = unsafe { libc::read(inotify.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
+    let length = usize::try_from(length).expect("an event");
+    let number = |offset: usize| -> [u8; 4] { buffer[offset..offset + 4].try_into().expect("four bytes") };
+    let name = String::from_utf8_lossy(&buffer[16..length]);
+    let (wd, mask) = (i32::from_ne_bytes(number(0)), u32::from_ne_bytes(number(4)));
+    say(&format!("wd {wd} mask {mask:#x} name {}", name.trim_end_matches('\0')));
+}
+
+/// Leaves a process behind that does what [`hold`] does.
+#[expect(clippy::zombie_processes, reason = "it is to outlive this process")]
+fn leave(folder: &str) {
+    let program = std::env::current_exe().expect("/proc is mounted");
+    Command::new(program).args(["--helper", "hold", folder]).spawn().expect("it starts");
+}
+
+/// Watches `folder` and its parent, and shows what came of it.
+fn watch(folder: &Path) {
+    let inotify = match init() {
+        Ok(inotify) => inotify,
+        Err(errno) => return say(&format!("init errno {}", errno as i32)),
+    };
+    let parent = folder.parent().expect("a folder in a folder");
+    let results = [folder, parent].map(|path| show(add_watch(&inotify, path)));
+    say(&results.join(" "));
+}
+
+fn show(result: Result<i32, Errno>) -> String {
+    result.map_or_else(|errno| format!("errno {}", errno as i32), |wd| format!("wd {wd}"))
+}
+
+/// Sets the cursor, then shows the number that a watch gets.
+fn setnextwd(wd: i32) {
+    let inotify = init().expect("an instance");
+    // SAFETY: this request takes its number by value.
+    let result = Errno::result(unsafe { libc::ioctl(inotify.as_raw_fd(), INOTIFY_IOC_SETNEXTWD as _, wd) });
+    say(&show(result.and_then(|_| add_watch(&inotify, Path::new("/")))));
+}
