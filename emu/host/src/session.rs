@@ -25,9 +25,6 @@ const SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// One read of the source.
 const SOURCE_BUFFER_BYTES: usize = 64 * 1024;
 
-/// How often the source is read before others get their turn.
-const READS_MAX: usize = 16;
-
 /// An instance.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -185,48 +182,35 @@ impl Session {
         }
     }
 
-    /// Takes into the core what the source holds: all of it, up to a bound that lets others have their turn when a program
-    /// makes events faster than they can be taken.
+    /// Takes into the core everything that the source holds at this moment, and so everything whose system call has returned.
     fn drain(&mut self, tools: &mut Tools) {
-        for _ in 0..READS_MAX {
-            if !self.read_source(tools) {
-                break;
-            }
-        }
+        self.take_held(tools);
         if std::mem::take(&mut self.has_lost_events) {
             self.find_ended_watches(tools);
         }
         self.forget_paths(&mut tools.engine);
     }
 
-    /// Takes into the core everything that the source holds at this moment, and so everything whose system call has returned.
-    fn settle(&mut self, tools: &mut Tools) {
-        let held = self.source.queued_bytes();
-        // A read may end with a buffer that has no room for one more event.
-        let reads_min = held / (SOURCE_BUFFER_BYTES - EVENT_BYTES_MAX);
-        for index in 0..=reads_min {
-            if held == 0 || (!self.read_source(tools) && index >= reads_min) {
+    /// Reads just the bytes that are queued at one moment. What a read finds queued then, the kernel has compared and kept
+    /// apart; an event that comes while the read goes on has been compared with nothing, as its predecessor was just taken away.
+    fn take_held(&mut self, tools: &mut Tools) {
+        let mut held = self.source.queued_bytes();
+        let mut is_adjacent = false;
+        let mut buffer = std::mem::take(&mut tools.buffer);
+        while held > 0 {
+            let room = held.min(buffer.len());
+            let length = self.source.read(&mut buffer[..room]).unwrap_or(0);
+            if length == 0 {
                 break;
             }
-        }
-        self.drain(tools);
-    }
-
-    /// One read of the source. True if there may be more.
-    fn read_source(&mut self, tools: &mut Tools) -> bool {
-        let mut buffer = std::mem::take(&mut tools.buffer);
-        let length = self.source.read(&mut buffer).unwrap_or(0);
-        if length > 0 {
             self.acknowledge(&mut tools.engine);
+            for record in Records::new(&buffer[..length]) {
+                self.deliver_record(&mut tools.engine, record, is_adjacent);
+                is_adjacent = true;
+            }
+            held -= length;
         }
-        let mut is_adjacent = false;
-        for record in Records::new(&buffer[..length]) {
-            self.deliver_record(&mut tools.engine, record, is_adjacent);
-            is_adjacent = true;
-        }
-        let may_be_more = length + EVENT_BYTES_MAX > buffer.len();
         tools.buffer = buffer;
-        may_be_more
     }
 
     fn deliver_record(&mut self, engine: &mut Engine, record: Record<'_>, adjacent: bool) {
@@ -249,7 +233,7 @@ impl Session {
     fn find_ended_watches(&mut self, tools: &mut Tools) {
         let Ok(living) = self.source.living() else { return };
         // Those whose IN_IGNORED is still to come end by it.
-        while self.read_source(tools) {}
+        self.take_held(tools);
         let watches: Vec<_> = tools.engine.watches(self.group).map(|watch| (watch.wd, watch.object)).collect();
         for (wd, watched) in watches {
             if !living.contains(&kernel_wd(watched)) {
@@ -289,7 +273,7 @@ impl Session {
     /// `Settle`: with room for events and an empty window they come with the reply.
     pub(crate) fn settle_for_read(&mut self, tools: &mut Tools, room: u64, events: &mut Vec<u8>) -> Reply {
         self.begin_cycle();
-        self.settle(tools);
+        self.drain(tools);
         self.acknowledge(&mut tools.engine);
         let mut flags = 0;
         let room = usize::try_from(room).unwrap_or(usize::MAX);
@@ -377,10 +361,10 @@ impl Session {
     pub(crate) fn remove_watch(&mut self, tools: &mut Tools, wd: Wd) -> Result<(), Errno> {
         self.begin_cycle();
         // It may have ended by itself, with the IN_IGNORED still on its way.
-        self.settle(tools);
+        self.drain(tools);
         let result = tools.engine.object_of(self.group, wd).map_err(errno).and_then(|watched| {
             let result = self.source.unwatch(kernel_wd(watched));
-            self.settle(tools);
+            self.drain(tools);
             result
         });
         self.fill_window(tools);
