@@ -42,7 +42,7 @@ impl EmulatorProcess {
         match unsafe { fork() }.map_err(RunError::system(purpose))? {
             ForkResult::Child => {
                 drop((lifeline, ready_reader));
-                let status = match serve(config, socket, lifeline_reader, ready) {
+                let status = match serve(config, socket, &lifeline_reader, ready) {
                     Ok(()) => 0,
                     Err(error) => {
                         notice(format_args!("emulator {}: {error}", std::process::id()));
@@ -83,7 +83,7 @@ impl EmulatorProcess {
 }
 
 /// What the emulator's process does. The socket's path is unlinked when this returns.
-fn serve(config: Config, mut socket: Socket, lifeline: OwnedFd, ready: OwnedFd) -> io::Result<()> {
+fn serve(config: Config, mut socket: Socket, lifeline: &OwnedFd, ready: OwnedFd) -> io::Result<()> {
     let listeners = socket.take_listeners();
     let mut kept: Vec<RawFd> = listeners.iter().map(AsRawFd::as_raw_fd).collect();
     kept.extend([lifeline.as_raw_fd(), ready.as_raw_fd()]);
