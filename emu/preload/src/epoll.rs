@@ -2,8 +2,9 @@
 
 use crate::bitmap::{EPOLLS, INSTANCES};
 use crate::descriptor_path::DescriptorPath;
+use crate::errno::ErrnoKept;
 use crate::raw;
-use crate::{identity, settle};
+use crate::{identity, settle, slot};
 
 /// `struct epoll_event`, which is packed on x86-64.
 #[derive(Clone, Copy)]
@@ -64,17 +65,17 @@ pub unsafe fn wait(
         settle::settle_all();
         return wait(events, events_max, false);
     }
-    let before = settle::deliveries();
+    let before = slot::deliveries();
     let first = wait(events, events_max, false);
     if first < 0 || first >= events_max {
         return first;
     }
     // Something of ours may be missing from the answer.
     let changed = settle::settle_all();
-    if !changed && before.is_some() && settle::deliveries() == before {
+    if !changed && slot::deliveries() == before {
         return first;
     }
-    let errno = crate::errno::ErrnoKept::now();
+    let errno = ErrnoKept::now();
     let rest = events.wrapping_add(first as usize);
     let second = wait(rest, events_max - first, true);
     errno.restore();

@@ -38,13 +38,9 @@ pub unsafe fn poll(entries: *mut PollFd, count: usize, is_immediate: bool, wait:
     let entries = unsafe { core::slice::from_raw_parts_mut(entries, count) };
     let mut hides_writable = false;
     for entry in &mut *entries {
-        if identity::hinted(entry.fd).is_some() {
-            hides_writable |= entry.events & WRITABLE != 0;
-            if is_immediate {
-                settle_entry(entry);
-            }
-        } else if is_immediate && EPOLLS.contains(entry.fd) {
-            settle::settle_all();
+        hides_writable |= entry.events & WRITABLE != 0 && INSTANCES.contains(entry.fd);
+        if is_immediate {
+            settle_entry(entry);
         }
     }
     if !hides_writable {
@@ -54,66 +50,67 @@ pub unsafe fn poll(entries: *mut PollFd, count: usize, is_immediate: bool, wait:
     // The kernel must not see what would make it answer at once.
     let mut saved = Saved::new();
     for entry in &mut *entries {
-        if INSTANCES.contains(entry.fd) && identity::instance(entry.fd).is_some() {
-            saved.push(entry.events);
-            entry.events &= !WRITABLE;
+        if entry.events & WRITABLE != 0 && identity::hinted(entry.fd).is_some() {
+            saved.push(entry);
         }
     }
     let ready = wait();
-    let mut index = 0;
-    for entry in &mut *entries {
-        if INSTANCES.contains(entry.fd) && identity::instance(entry.fd).is_some() {
-            entry.events = saved.get(index, entry.events);
-            index += 1;
-        }
-    }
+    saved.restore(entries);
     if is_immediate || ready < 0 { ready } else { look_again(entries, ready) }
 }
 
-/// The `events` of our entries while the kernel sees others; what does not fit is restored without the hidden bits.
+/// What was taken out of `events` while the kernel looked: the place of an entry, and its bits.
 struct Saved {
-    events: [i16; 256],
+    entries: [(*const PollFd, i16); 64],
     count: usize,
 }
 
 impl Saved {
     fn new() -> Self {
-        Self { events: [0; 256], count: 0 }
+        Self { entries: [(core::ptr::null(), 0); 64], count: 0 }
     }
 
-    fn push(&mut self, events: i16) {
-        if let Some(to) = self.events.get_mut(self.count) {
-            *to = events;
+    /// Takes the bits out, if there is room to remember them.
+    fn push(&mut self, entry: &mut PollFd) {
+        if let Some(to) = self.entries.get_mut(self.count) {
+            *to = (&raw const *entry, entry.events);
+            entry.events &= !WRITABLE;
+            self.count += 1;
         }
-        self.count += 1;
     }
 
-    fn get(&self, index: usize, otherwise: i16) -> i16 {
-        self.events.get(index).copied().unwrap_or(otherwise)
+    fn restore(&self, entries: &mut [PollFd]) {
+        let mut saved = self.entries.iter().take(self.count).peekable();
+        for entry in entries {
+            if let Some((place, events)) = saved.peek()
+                && core::ptr::eq(*place, entry)
+            {
+                entry.events = *events;
+                saved.next();
+            }
+        }
     }
 }
 
 fn settle_entry(entry: &PollFd) {
-    if entry.events & READABLE != 0
-        && let Some(instance) = identity::hinted(entry.fd)
-    {
+    if entry.events & READABLE == 0 {
+        return;
+    }
+    if let Some(instance) = identity::hinted(entry.fd) {
         settle::settle(&instance);
+    } else if EPOLLS.contains(entry.fd) {
+        settle::settle_all();
     }
 }
 
 /// After a wait: settles what was found not ready, and looks at it once more.
 fn look_again(entries: &mut [PollFd], mut ready: i32) -> i32 {
     for entry in entries {
-        if entry.revents != 0 || entry.events & READABLE == 0 {
+        let is_ours = INSTANCES.contains(entry.fd) || EPOLLS.contains(entry.fd);
+        if !is_ours || entry.revents != 0 || entry.events & READABLE == 0 {
             continue;
         }
-        if let Some(instance) = identity::hinted(entry.fd) {
-            settle::settle(&instance);
-        } else if EPOLLS.contains(entry.fd) {
-            settle::settle_all();
-        } else {
-            continue;
-        }
+        settle_entry(entry);
         entry.revents = raw::poll_one(entry.fd, entry.events & !WRITABLE, false);
         ready += i32::from(entry.revents != 0);
     }

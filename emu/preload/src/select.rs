@@ -53,15 +53,13 @@ impl Sets {
         let words = self.words().min(WORDS_MAX);
         let mut asked = [0u64; WORDS_MAX];
         for (index, asked) in asked.iter_mut().enumerate().take(words) {
-            for fd in Ones(INSTANCES.word(index)) {
-                if identity::instance((index * 64) as i32 + fd).is_some() {
-                    // A socket can always be written, inotify never.
-                    for set in [self.writable, self.exceptional] {
-                        if !set.is_null() {
-                            // SAFETY: by this function's contract.
-                            let word = unsafe { &mut *set.wrapping_add(index) };
-                            *word &= !(1 << fd);
-                        }
+            // A socket can always be written, inotify never.
+            if !self.writable.is_null() {
+                // SAFETY: by this function's contract.
+                let writable = unsafe { &mut *self.writable.wrapping_add(index) };
+                for bit in Ones(*writable & INSTANCES.word(index)) {
+                    if identity::instance((index * 64) as i32 + bit).is_some() {
+                        *writable &= !(1 << bit);
                     }
                 }
             }

@@ -41,13 +41,3 @@ pub fn settle_all() -> bool {
     }
     changed
 }
-
-/// The sum of all delivery counters: if it is the same before and after a wait, nothing was delivered between. `None` if that
-/// cannot be told.
-pub fn deliveries() -> Option<u32> {
-    let mut sum = 0u32;
-    for fd in INSTANCES.iter() {
-        sum = sum.wrapping_add(identity::instance(fd)?.slot?.cycle()?);
-    }
-    Some(sum)
-}
