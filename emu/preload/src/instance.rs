@@ -63,14 +63,7 @@ pub unsafe fn add_watch(instance: &Instance, path: *const u8, mask: u32) -> Outc
         flags |= raw::O_NOFOLLOW;
     }
     // SAFETY: by this function's contract.
-    let object = match unsafe { raw::open(path, flags) } {
-        // Linux needs no descriptor here: the program may have one of the shim's.
-        Err(Errno::MFILE) if memory::owner().is_some() && instance.slot.is_some_and(slot::Slot::release_source) => {
-            // SAFETY: by this function's contract.
-            unsafe { raw::open(path, flags) }
-        }
-        other => other,
-    };
+    let object = request::with_spare_descriptors(|| unsafe { raw::open(path, flags) });
     let object = match object {
         Ok(object) => object,
         Err(Errno::MFILE | Errno::NFILE) => return Err(Errno::NOMEM),

@@ -178,7 +178,7 @@ fn ask_over_instance(instance: &Instance, request: &Request<'_>, object: &[i32],
     if request.kind == RequestKind::Settle {
         request.argument = 0;
     }
-    let [reader, writer] = raw::pipe().map_err(Failure::Refused)?;
+    let [reader, writer] = with_spare_descriptors(raw::pipe).map_err(Failure::Refused)?;
     let sent = match object {
         [object] => send(instance.fd, &request, &[writer, *object]),
         _ => send(instance.fd, &request, &[writer]),
@@ -253,6 +253,15 @@ fn attach_with_new_connection(
     answer
 }
 
+/// Linux needs no descriptor for what the shim needs one for: where the program has no number left, the shim gives up its own and
+/// tries again.
+pub fn with_spare_descriptors<T>(mut attempt: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    match attempt() {
+        Err(Errno::MFILE) if memory::owner().is_some() && slot::release_all() => attempt(),
+        result => result,
+    }
+}
+
 /// Moves a descriptor of the shim's own out of the range that a program looks at; close-on-exec.
 fn high(fd: i32) -> i32 {
     // Below the usual limit of 1024, so that the table of descriptors need not grow.
@@ -268,6 +277,10 @@ fn high(fd: i32) -> i32 {
 
 /// A new instance: its descriptor, and the connection that made it.
 pub fn open_instance(flags: i32) -> Result<(i32, i32), Errno> {
+    with_spare_descriptors(|| try_open_instance(flags))
+}
+
+fn try_open_instance(flags: i32) -> Result<(i32, i32), Errno> {
     let emulator = settings::emulator().flatten().ok_or(Errno::NOMEM)?;
     let connection = match raw::connect(emulator.path, false) {
         Ok(connection) => connection,

@@ -84,6 +84,19 @@ pub fn create(identity: u64) -> Option<&'static Slot> {
     Some(slot)
 }
 
+/// Gives the shim's own descriptors back to a program that has no number left. True if there were any.
+pub fn release_all() -> bool {
+    let mut any = false;
+    for slot in &TABLE {
+        let Some(sequence) = slot.lock() else { continue };
+        if slot.control_busy.load(Ordering::Acquire) == 0 {
+            any |= slot.drop_descriptors();
+        }
+        slot.unlock(sequence);
+    }
+    any
+}
+
 /// The sum of all delivery counters: if it is the same before and after a wait, nothing was delivered between.
 pub fn deliveries() -> u32 {
     TABLE.iter().filter_map(Slot::cycle).fold(0, u32::wrapping_add)
@@ -117,16 +130,14 @@ impl Slot {
         self.sequence.store(sequence.wrapping_add(2), Ordering::Release);
     }
 
-    /// Closes what is verifiably ours and forgets the rest. Within a change.
-    fn drop_descriptors(&self) {
+    /// Closes what is verifiably ours and forgets the rest. True if anything was closed. Within a change.
+    fn drop_descriptors(&self) -> bool {
         let control = self.control_fd.swap(NONE, Ordering::Relaxed);
-        if control >= 0 && socket_identity(control) == Some(self.control_identity.load(Ordering::Relaxed)) {
-            let _ = raw::close(control);
-        }
+        let is_right = control >= 0 && socket_identity(control) == Some(self.control_identity.load(Ordering::Relaxed));
+        let control_closed = is_right && raw::close(control).is_ok();
         let source = self.source_fd.swap(NONE, Ordering::Relaxed);
-        if source >= 0 && is_source(source) {
-            let _ = raw::close(source);
-        }
+        let source_closed = source >= 0 && is_source(source) && raw::close(source).is_ok();
+        control_closed || source_closed
     }
 
     /// The instance's last descriptor in this process is about to go.
@@ -137,15 +148,6 @@ impl Slot {
             self.identity.store(0, Ordering::Relaxed);
         }
         self.unlock(sequence);
-    }
-
-    /// Gives one descriptor number back to a program that has none left.
-    pub fn release_source(&self) -> bool {
-        let Some(sequence) = self.lock() else { return false };
-        let source = self.source_fd.swap(NONE, Ordering::Relaxed);
-        let closed = source >= 0 && is_source(source) && raw::close(source).is_ok();
-        self.unlock(sequence);
-        closed
     }
 
     /// Keeps a control connection that `pid` has just made.
