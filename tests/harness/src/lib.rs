@@ -1,1 +1,17 @@
-//! To come.
+//! The kernel beside the emulator: one vocabulary of operations, done by one executor, on two subjects.
+//!
+//! A [`operation::List`] of operations is run by the executor ([`execute::execute`]) on this machine's
+//! inotify and under `uinotify run`. Each gives a [`trace::Trace`]: what every call returned and every
+//! event that was read. [`compare::compare`] wants them equal.
+
+pub mod case;
+pub mod compare;
+pub mod execute;
+pub mod generate;
+pub mod measure;
+pub mod needs;
+pub mod operation;
+pub mod shorthand;
+pub mod show;
+pub mod subject;
+pub mod trace;

@@ -1,0 +1,155 @@
+//! Random lists, and what is asked of their generator.
+
+use std::sync::Arc;
+
+use libtest_mimic::{Failed, Trial};
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
+use uinotify_harness::compare::compare;
+use uinotify_harness::generate;
+use uinotify_harness::measure::Measure;
+use uinotify_harness::needs::Need;
+use uinotify_harness::operation::List;
+use uinotify_harness::trace::Trace;
+
+use crate::{Subjects, Unmet};
+
+/// Random lists of each trial unless `UINOTIFY_CASES` says otherwise.
+const CASES: u32 = 256;
+/// Lists that the generator is judged by.
+const SAMPLE: usize = 100;
+/// A failing list is made smaller for this long.
+const SHRINK_MAX_MS: u32 = 60_000;
+
+pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -> Vec<Trial> {
+    let cases = setting("UINOTIFY_CASES").map_or(CASES, |cases| cases as u32);
+    let seed = setting("UINOTIFY_SEED").unwrap_or_else(fresh_seed);
+    if !quiet {
+        println!("random lists: UINOTIFY_CASES={cases} UINOTIFY_SEED={seed}");
+    }
+    let with = |run: fn(&Subjects, u32, u64) -> Result<(), Failed>| {
+        let subjects = Arc::clone(subjects);
+        move || run(&subjects, cases, seed)
+    };
+    let allocations: fn(&Subjects, u32, u64) -> Result<(), Failed> =
+        |subjects, cases, seed| equal(&|list| subjects.run(list), generate::allocations, cases, seed);
+    let lists: fn(&Subjects, u32, u64) -> Result<(), Failed> =
+        |subjects, cases, seed| equal(&|list| subjects.run(list), generate::lists, cases, seed);
+    let itself: fn(&Subjects, u32, u64) -> Result<(), Failed> =
+        |subjects, cases, seed| equal(&|list| subjects.run_natively(list), generate::lists, cases / 4, seed);
+    let trials = [
+        ("random lists of operations", with(lists)),
+        ("random lists for the cursor", with(allocations)),
+        ("harness: the kernel equals itself on random lists", with(itself)),
+        ("random lists of operations make enough happen", with(much_happens)),
+        ("random lists for the cursor make enough happen", with(cursors_move)),
+    ];
+    let reason = unmet.reason(Need::NextWatch);
+    let mut built = Vec::new();
+    for (name, run) in trials {
+        if let (Some(reason), false) = (&reason, quiet) {
+            println!("ignored: {name}: {reason}");
+        }
+        built.push(Trial::test(name, run).with_ignored_flag(reason.is_some()));
+    }
+    built
+}
+
+fn setting(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    match text.parse() {
+        Ok(number) => Some(number),
+        Err(error) => panic!("{name}={text}: {error}"),
+    }
+}
+
+fn fresh_seed() -> u64 {
+    let now = std::time::UNIX_EPOCH.elapsed();
+    now.map_or(0, |elapsed| elapsed.as_nanos() as u64)
+}
+
+fn runner(cases: u32, seed: u64) -> TestRunner {
+    TestRunner::new(Config {
+        cases,
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        max_shrink_time: SHRINK_MAX_MS,
+        ..Config::default()
+    })
+}
+
+/// The end of a group makes its process wait for milliseconds (synchronize_srcu): several at once.
+const THREADS: u32 = 4;
+
+/// Runs one list twice.
+type Twice<'a> = &'a (dyn Fn(&List) -> (Trace, Trace) + Sync);
+
+fn equal<S: Strategy<Value = List>>(twice: Twice<'_>, lists: fn() -> S, cases: u32, seed: u64) -> Result<(), Failed> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let cases = cases / THREADS + u32::from(thread < cases % THREADS);
+                scope.spawn(move || {
+                    equal_on_thread(
+                        twice,
+                        &lists(),
+                        cases,
+                        seed.wrapping_mul(THREADS.into()).wrapping_add(thread.into()),
+                    )
+                })
+            })
+            .collect();
+        let outcomes: Vec<_> = threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        for outcome in outcomes {
+            match outcome {
+                Ok(Ok(())) => {}
+                Ok(Err(reason)) => return Err(format!("UINOTIFY_CASES={cases} UINOTIFY_SEED={seed}\n{reason}").into()),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok(())
+    })
+}
+
+fn equal_on_thread(twice: Twice<'_>, lists: &impl Strategy<Value = List>, cases: u32, seed: u64) -> Result<(), String> {
+    let outcome = runner(cases, seed).run(lists, |list| {
+        let (native, emulated) = twice(&list);
+        compare(&list, &native, &emulated, &[]).map_err(|difference| TestCaseError::fail(difference.to_string()))
+    });
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(TestError::Fail(reason, _)) => Err(reason.message().to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn sample(lists: impl Strategy<Value = List>, seed: u64) -> Result<Vec<List>, Failed> {
+    let mut runner = runner(1, seed);
+    (0..SAMPLE)
+        .map(|_| match lists.new_tree(&mut runner) {
+            Ok(tree) => Ok(tree.current()),
+            Err(reason) => Err(Failed::from(reason.message())),
+        })
+        .collect()
+}
+
+fn much_happens(subjects: &Subjects, _cases: u32, seed: u64) -> Result<(), Failed> {
+    let measure = Measure::of(&sample(generate::lists(), seed)?, |list| subjects.native.run(list));
+    let enough = measure.events > 18 * SAMPLE
+        && measure.merged > 2 * SAMPLE
+        && measure.ignored > SAMPLE / 2
+        && measure.moved > SAMPLE * 4 / 5
+        && measure.masks > 15
+        && measure.errors < measure.operations / 2;
+    judge(&measure, enough)
+}
+
+fn cursors_move(subjects: &Subjects, _cases: u32, seed: u64) -> Result<(), Failed> {
+    let measure = Measure::of(&sample(generate::allocations(), seed)?, |list| subjects.native.run(list));
+    let enough = measure.wraps > SAMPLE / 4 && measure.ignored > SAMPLE && measure.errors < measure.operations / 2;
+    judge(&measure, enough)
+}
+
+fn judge(measure: &Measure, enough: bool) -> Result<(), Failed> {
+    if enough { Ok(()) } else { Err(format!("too little happens: {measure:?}").into()) }
+}
