@@ -194,6 +194,15 @@ impl Engine {
         Ok(Added { wd, new: true, mask_stored })
     }
 
+    /// Would a new watch stay below the owner's limit (LIMIT-3)? False for a group that is not there.
+    #[must_use]
+    pub fn has_watch_room(&self, group: GroupId) -> bool {
+        self.groups.get(&group).is_some_and(|group| {
+            let used = self.owners.get(&group.owner).map_or(0, |usage| usage.watches);
+            used < group.limits.watches_max
+        })
+    }
+
     /// A new watch was refused for the lack of watches outside this engine, by the source's own kernel: the cursor
     /// moves as it would have here (WD-7).
     pub fn burn_wd(&mut self, group: GroupId) {

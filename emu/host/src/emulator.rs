@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{MsgFlags, SockFlag, accept4, send};
 use slab::Slab;
-use uinotify_core::{Engine, OwnerId, Wd};
+use uinotify_core::{AddMask, Engine, OwnerId, Wd};
 use uinotify_wire::{InstanceName, Reply, Request, RequestKind};
 
 use crate::calibration::Weights;
@@ -292,16 +292,16 @@ impl Emulator {
         returned: &[u8],
         events: &mut Vec<u8>,
     ) -> Reply {
-        let (tools, attached) = (&mut self.tools, descriptors.first());
+        let attached = descriptors.first();
+        if request.kind == RequestKind::AddWatch {
+            let object = attached.filter(|fd| is_path_only(fd.as_fd())).ok_or(Errno::EBADF);
+            let added = object.and_then(|object| self.add_watch(id, object.as_fd(), request.word, request.payload));
+            descriptors.into_iter().for_each(put_away);
+            return added.map_or_else(error, |wd| Reply::value(wd.0));
+        }
+        let tools = &mut self.tools;
         let Some(session) = self.sessions.get_mut(&id) else { return error(Errno::EIO) };
         let reply = match request.kind {
-            RequestKind::AddWatch => match attached.filter(|fd| is_path_only(fd.as_fd())) {
-                Some(object) => match session.add_watch(tools, object.as_fd(), request.word, request.payload) {
-                    Ok(wd) => Reply::value(wd.0),
-                    Err(errno) => error(errno),
-                },
-                None => error(Errno::EBADF),
-            },
             RequestKind::RemoveWatch => match session.remove_watch(tools, Wd(request.word.cast_signed())) {
                 Ok(()) => Reply::default(),
                 Err(errno) => error(errno),
@@ -328,14 +328,45 @@ impl Emulator {
                 }
                 None => error(Errno::EBADF),
             },
-            RequestKind::Init | RequestKind::Status | RequestKind::Attach => error(Errno::EINVAL),
-        };
-        for fd in descriptors {
-            if !is_path_only(fd.as_fd()) {
-                close_apart(fd);
+            RequestKind::AddWatch | RequestKind::Init | RequestKind::Status | RequestKind::Attach => {
+                error(Errno::EINVAL)
             }
-        }
+        };
+        descriptors.into_iter().for_each(put_away);
         reply
+    }
+
+    fn add_watch(&mut self, id: u64, object: BorrowedFd<'_>, bits: u32, path: &[u8]) -> Result<Wd, Errno> {
+        let mask = AddMask::new(bits).map_err(errno)?;
+        mask.check_combination().map_err(errno)?;
+        let group = self.sessions.get(&id).ok_or(Errno::EIO)?.group;
+        if !self.tools.engine.has_watch_room(group) {
+            self.make_room();
+        }
+        let arm = |emulator: &Self| {
+            let session = emulator.sessions.get(&id).ok_or(Errno::EIO)?;
+            session.arm(&emulator.tools.engine, object, bits)
+        };
+        let mut armed = arm(self);
+        if armed == Err(Errno::ENOSPC) {
+            self.make_room();
+            armed = arm(self);
+        }
+        let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
+        session.add_watch(&mut self.tools, armed, mask, path)
+    }
+
+    /// Linux gives places back at once: those of closed instances, and those of watches that have ended and whose IN_IGNORED is
+    /// on its way.
+    fn make_room(&mut self) {
+        self.close_ended_sessions();
+        self.closer.wait();
+        for session in self.sessions.values_mut() {
+            session.deliver(&mut self.tools);
+        }
+        for id in self.sessions.keys().copied().collect::<Vec<_>>() {
+            self.update_interest(id);
+        }
     }
 
     fn open_session(&mut self, key: usize, peer: Peer, request: &Request<'_>) {
@@ -367,8 +398,10 @@ impl Emulator {
             return Err(Errno::EINVAL);
         }
         let theirs = match self.make_session(peer, flags) {
-            // Linux gives the place of a closed instance back at once; here its end may not have been seen yet.
-            Err(Errno::EMFILE | Errno::ENFILE) if self.close_ended_sessions() => self.make_session(peer, flags)?,
+            Err(Errno::EMFILE | Errno::ENFILE) => {
+                self.make_room();
+                self.make_session(peer, flags)?
+            }
             made => made?,
         };
         if let Some(connection) = self.connections.get_mut(key) {
@@ -402,8 +435,8 @@ impl Emulator {
         Ok(theirs)
     }
 
-    /// Ends the sessions whose programs are gone. True if there were any.
-    fn close_ended_sessions(&mut self) -> bool {
+    /// Ends the sessions whose programs are gone.
+    fn close_ended_sessions(&mut self) {
         let is_ended = |session: &Session| {
             let mut byte = [0];
             let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
@@ -413,10 +446,9 @@ impl Emulator {
             )
         };
         let ended: Vec<_> = self.sessions.iter().filter(|(_, session)| is_ended(session)).map(|(id, _)| *id).collect();
-        for id in &ended {
-            self.close_session(*id);
+        for id in ended {
+            self.close_session(id);
         }
-        !ended.is_empty()
     }
 
     fn close_session(&mut self, id: u64) {
@@ -517,6 +549,13 @@ impl Emulator {
             command: self.config.command.clone(),
             groups,
         }
+    }
+}
+
+/// Closes a descriptor that came with a request.
+fn put_away(fd: OwnedFd) {
+    if !is_path_only(fd.as_fd()) {
+        close_apart(fd);
     }
 }
 

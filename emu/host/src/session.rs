@@ -308,25 +308,20 @@ impl Session {
         Reply { value: i32::try_from(bytes).unwrap_or(i32::MAX), ..reply }
     }
 
-    /// `AddWatch`.
+    /// `AddWatch`, once the kernel watches the object, or has refused to.
     pub(crate) fn add_watch(
         &mut self,
         tools: &mut Tools,
-        watched: BorrowedFd<'_>,
-        bits: u32,
+        armed: Result<KernelWd, Errno>,
+        mask: AddMask,
         path: &[u8],
     ) -> Result<Wd, Errno> {
-        let mask = AddMask::new(bits).map_err(errno)?;
-        mask.check_combination().map_err(errno)?;
         let engine = &mut tools.engine;
-        let kernel = match self.arm(engine, watched, bits) {
-            Err(Errno::ENOSPC) => {
-                // The kernel's own limit: what it did to its cursor has to be done to ours.
-                engine.burn_wd(self.group);
-                return Err(Errno::ENOSPC);
-            }
-            armed => armed?,
-        };
+        if armed == Err(Errno::ENOSPC) {
+            // The kernel's own limit: what it did to its cursor has to be done to ours.
+            engine.burn_wd(self.group);
+        }
+        let kernel = armed?;
         let added = match engine.add_watch(self.group, object(kernel), mask) {
             Ok(added) => added,
             Err(refusal) => {
@@ -344,7 +339,7 @@ impl Session {
     }
 
     /// Sets up the kernel's watch.
-    fn arm(&self, engine: &Engine, watched: BorrowedFd<'_>, bits: u32) -> Result<KernelWd, Errno> {
+    pub(crate) fn arm(&self, engine: &Engine, watched: BorrowedFd<'_>, bits: u32) -> Result<KernelWd, Errno> {
         const NOTHING: u32 = libc::IN_MASK_ADD | libc::IN_ISDIR;
         if bits & libc::IN_MASK_CREATE == 0 {
             return self.source.watch(watched, bits);

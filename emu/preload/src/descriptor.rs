@@ -4,9 +4,9 @@ use uinotify_wire::{IOC_GETNEXTWD, IOC_SETNEXTWD};
 
 use crate::bitmap::{EPOLLS, INSTANCES};
 use crate::identity::Instance;
-use crate::raw::{self, Errno, FIONREAD, Outcome};
+use crate::raw::{self, Errno, FIONREAD, Outcome, POLLHUP};
 use crate::slot::Quiet;
-use crate::{instance, settle};
+use crate::{instance, log, settle};
 
 const FIONBIO: u32 = 0x5421;
 const FIOASYNC: u32 = 0x5452;
@@ -22,11 +22,23 @@ const FIONCLEX: u32 = 0x5450;
 pub unsafe fn ioctl(instance: &Instance, request: u32, argument: usize) -> Outcome {
     match request {
         FIONREAD => {
-            if settle::quiet(instance) == Quiet::Settled {
-                // SAFETY: by this function's contract.
-                return unsafe { raw::ioctl(instance.fd, request, argument) };
+            if settle::quiet(instance) != Quiet::Settled {
+                match instance::count(instance, argument) {
+                    // The emulator has died: what is in the socket can still be read, and counts.
+                    Err(Errno::IO) => {}
+                    counted => return counted,
+                }
             }
-            instance::count(instance, argument)
+            // SAFETY: by this function's contract.
+            unsafe { raw::ioctl(instance.fd, request, argument) }?;
+            // SAFETY: the kernel has just written this word.
+            let bytes = unsafe { (argument as *const i32).read_unaligned() };
+            // A dead emulator's empty socket is no empty queue.
+            if bytes == 0 && raw::poll_one(instance.fd, 0, false) & POLLHUP != 0 {
+                log::death();
+                return Err(Errno::IO);
+            }
+            Ok(0)
         }
         IOC_SETNEXTWD => instance::set_cursor(instance, argument),
         IOC_GETNEXTWD => instance::get_cursor(instance, argument),

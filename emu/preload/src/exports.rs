@@ -4,7 +4,6 @@
 //! one is, so a third named argument receives it.
 
 use core::ffi::{c_char, c_int, c_ulong, c_void};
-use core::mem::transmute;
 
 use crate::bitmap::{EPOLLS, INSTANCES};
 use crate::epoll::{self, Event};
@@ -31,7 +30,7 @@ macro_rules! next {
         match address(&NEXT.$name) {
             Some(function) => {
                 // SAFETY: the address is that of the C function of this name, whose type this is.
-                let function: unsafe extern "C" fn($($type),*) -> $result = unsafe { transmute(function) };
+                let function: unsafe extern "C" fn($($type),*) -> $result = unsafe { core::mem::transmute(function) };
                 // SAFETY: the arguments are the caller's own, handed on as they came.
                 unsafe { function($($argument),*) }
             }
@@ -40,6 +39,10 @@ macro_rules! next {
         }
     };
 }
+
+use next;
+
+mod foreign;
 
 unsafe fn fallback(number: usize, arguments: &[usize]) -> Outcome {
     let mut all = [0; 6];
@@ -204,6 +207,9 @@ unsafe extern "C" fn fcntl64(fd: c_int, command: c_int, argument: usize) -> c_in
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn recvmsg(fd: c_int, header: *mut MessageHeader, flags: c_int) -> isize {
+    if identity::hinted(fd).is_some() {
+        return report(Err(Errno::NOTSOCK));
+    }
     let result = next!(recvmsg: fn(fd: c_int, header: *mut MessageHeader, flags: c_int) -> isize,
         else number::RECVMSG, [fd, header, flags]);
     if result >= 0 && settings::is_active() {
@@ -228,6 +234,9 @@ unsafe extern "C" fn recvmmsg(
     flags: c_int,
     timeout: *mut TimeSpec,
 ) -> c_int {
+    if identity::hinted(fd).is_some() {
+        return report(Err(Errno::NOTSOCK)) as c_int;
+    }
     let result = next!(recvmmsg: fn(fd: c_int, messages: *mut MessageWithLength, count: u32, flags: c_int, timeout: *mut TimeSpec) -> c_int,
         else number::RECVMMSG, [fd, messages, count, flags, timeout]);
     if result > 0 && settings::is_active() {

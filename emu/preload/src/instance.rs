@@ -35,7 +35,7 @@ fn result(answer: Result<Reply, Failure>, dead: Errno) -> Outcome {
         Ok(Reply { errno: 0, value, .. }) => Ok(value as usize),
         Ok(reply) => Err(Errno(reply.errno as i32)),
         Err(Failure::Dead) => {
-            log::line(&[b"the emulator of an inotify descriptor has died"]);
+            log::death();
             Err(dead)
         }
         // No descriptor left for the request itself, which Linux would not need.

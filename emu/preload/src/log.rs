@@ -1,9 +1,19 @@
 //! One line to the log that `UINOTIFY_LOG` names.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use crate::{raw, settings};
 
 const O_WRONLY_CREAT_APPEND: i32 = 1 | 0o100 | 0o2000;
 const LINE_BYTES_MAX: usize = 384;
+
+/// Tells, once in a process, that an emulator has died: a program may go on asking for ever.
+pub fn death() {
+    static IS_TOLD: AtomicBool = AtomicBool::new(false);
+    if !IS_TOLD.swap(true, Ordering::Relaxed) {
+        line(&[b"the emulator of an inotify descriptor has died"]);
+    }
+}
 
 /// Writes `uinotify: PARTS` and a newline in one write; nowhere if there is no log.
 pub fn line(parts: &[&[u8]]) {

@@ -23,7 +23,9 @@ impl Errno {
     pub const NOTTY: Self = Self(25);
     pub const PIPE: Self = Self(32);
     pub const NOSYS: Self = Self(38);
+    pub const NOTSOCK: Self = Self(88);
     pub const NOPROTOOPT: Self = Self(92);
+    pub const OPNOTSUPP: Self = Self(95);
 }
 
 /// What a system call gives: its result, or an errno.
@@ -41,22 +43,27 @@ pub mod number {
     pub const WRITE: usize = 1;
     pub const CLOSE: usize = 3;
     pub const FSTAT: usize = 5;
+    pub const LSEEK: usize = 8;
     pub const MMAP: usize = 9;
     pub const IOCTL: usize = 16;
     pub const READV: usize = 19;
     pub const MADVISE: usize = 28;
     pub const DUP: usize = 32;
     pub const GETPID: usize = 39;
+    pub const SENDFILE: usize = 40;
     pub const SOCKET: usize = 41;
     pub const CONNECT: usize = 42;
     pub const RECVFROM: usize = 45;
     pub const SENDMSG: usize = 46;
     pub const RECVMSG: usize = 47;
+    pub const SHUTDOWN: usize = 48;
     pub const GETPEERNAME: usize = 52;
     pub const SOCKETPAIR: usize = 53;
+    pub const SETSOCKOPT: usize = 54;
     pub const GETSOCKOPT: usize = 55;
     pub const KILL: usize = 62;
     pub const FCNTL: usize = 72;
+    pub const FCHMOD: usize = 91;
     pub const GETDENTS64: usize = 217;
     pub const EXIT_GROUP: usize = 231;
     pub const EPOLL_CTL: usize = 233;
@@ -67,7 +74,9 @@ pub mod number {
     pub const FACCESSAT: usize = 269;
     pub const PSELECT6: usize = 270;
     pub const PPOLL: usize = 271;
+    pub const SPLICE: usize = 275;
     pub const EPOLL_PWAIT: usize = 281;
+    pub const FALLOCATE: usize = 285;
     pub const DUP3: usize = 292;
     pub const PIPE2: usize = 293;
     pub const INOTIFY_INIT1: usize = 294;
@@ -90,16 +99,21 @@ pub mod number {
     pub const INOTIFY_ADD_WATCH: usize = 27;
     pub const INOTIFY_RM_WATCH: usize = 28;
     pub const IOCTL: usize = 29;
+    pub const FALLOCATE: usize = 47;
     pub const FACCESSAT: usize = 48;
+    pub const FCHMOD: usize = 52;
     pub const OPENAT: usize = 56;
     pub const CLOSE: usize = 57;
     pub const PIPE2: usize = 59;
     pub const GETDENTS64: usize = 61;
+    pub const LSEEK: usize = 62;
     pub const READ: usize = 63;
     pub const WRITE: usize = 64;
     pub const READV: usize = 65;
+    pub const SENDFILE: usize = 71;
     pub const PSELECT6: usize = 72;
     pub const PPOLL: usize = 73;
+    pub const SPLICE: usize = 76;
     pub const READLINKAT: usize = 78;
     pub const FSTAT: usize = 80;
     pub const EXIT_GROUP: usize = 94;
@@ -110,7 +124,9 @@ pub mod number {
     pub const CONNECT: usize = 203;
     pub const GETPEERNAME: usize = 205;
     pub const RECVFROM: usize = 207;
+    pub const SETSOCKOPT: usize = 208;
     pub const GETSOCKOPT: usize = 209;
+    pub const SHUTDOWN: usize = 210;
     pub const SENDMSG: usize = 211;
     pub const RECVMSG: usize = 212;
     pub const MMAP: usize = 222;
@@ -242,6 +258,8 @@ pub const MSG_CMSG_CLOEXEC: i32 = 0x4000_0000;
 pub const POLLIN: i16 = 1;
 /// `POLLOUT`.
 pub const POLLOUT: i16 = 4;
+/// `POLLHUP`.
+pub const POLLHUP: i16 = 0x10;
 /// `FIONREAD`.
 pub const FIONREAD: u32 = 0x541b;
 /// `F_DUPFD`.

@@ -6,6 +6,7 @@ use uinotify_wire::{EVENT_BYTES_MAX, Reply, Request, RequestKind};
 
 use crate::errno::ErrnoKept;
 use crate::identity::Instance;
+use crate::log;
 use crate::next::{self, NEXT};
 use crate::raw::{self, Errno, IoVec, MSG_DONTWAIT, MSG_PEEK, MSG_TRUNC, Outcome};
 use crate::request::{self, Failure, Into};
@@ -55,7 +56,7 @@ pub fn read(instance: &Instance, start: *mut c_void, length: usize) -> Outcome {
                 // What is still in the socket can be had; then there is an error, never silence.
                 Pulled::Dead => {
                     take(instance, &mut buffer, false)?;
-                    return if buffer.filled > 0 { Ok(buffer.filled) } else { Err(Errno::IO) };
+                    return finish_dead(&buffer);
                 }
             },
         };
@@ -63,13 +64,13 @@ pub fn read(instance: &Instance, start: *mut c_void, length: usize) -> Outcome {
         match take(instance, &mut buffer, may_block)? {
             Stop::NoRoom => return finish(&buffer),
             Stop::Interrupted => return Err(Errno::INTR),
-            Stop::Dead => return if buffer.filled > 0 { Ok(buffer.filled) } else { Err(Errno::IO) },
+            Stop::Dead => return finish_dead(&buffer),
             Stop::Empty if may_wait => return if buffer.filled > 0 { Ok(buffer.filled) } else { Err(Errno::AGAIN) },
             // More stands behind the window than the socket held.
             Stop::Empty => match pull(instance, &mut buffer)? {
                 Pulled::Events { more: false } | Pulled::TooSmall => return finish(&buffer),
                 Pulled::Events { more: true } | Pulled::Window { .. } => {}
-                Pulled::Dead => return if buffer.filled > 0 { Ok(buffer.filled) } else { Err(Errno::IO) },
+                Pulled::Dead => return finish_dead(&buffer),
             },
         }
     }
@@ -78,6 +79,15 @@ pub fn read(instance: &Instance, start: *mut c_void, length: usize) -> Outcome {
 /// The buffer's end was reached: with nothing read the first event was too large.
 fn finish(buffer: &Buffer) -> Outcome {
     if buffer.filled > 0 { Ok(buffer.filled) } else { Err(Errno::INVAL) }
+}
+
+/// Nothing comes any more: with nothing read that is an error, and told.
+fn finish_dead(buffer: &Buffer) -> Outcome {
+    if buffer.filled > 0 {
+        return Ok(buffer.filled);
+    }
+    log::death();
+    Err(Errno::IO)
 }
 
 enum Pulled {
@@ -242,6 +252,10 @@ pub unsafe fn read_pieces(instance: &Instance, pieces: *const IoVec, count: i32)
     let mut total: usize = 0;
     for index in 0..count as usize {
         let piece = piece(index);
+        // The kernel's iterator steps over empty pieces as it advances, which it has not done before the first.
+        if piece.length == 0 && index > 0 {
+            continue;
+        }
         match read(instance, piece.base, piece.length) {
             Ok(length) => {
                 total += length;

@@ -10,8 +10,9 @@ use uinotify_wire::settle_line::{CYCLE_OFFSET, LINE_BYTES, MORE_OFFSET};
 use crate::identity::socket_identity;
 use crate::raw::{self, Errno};
 
-const SLOTS: usize = 64;
-const PROBES: usize = 4;
+/// Twice the instances that Linux lets a user have as it comes.
+const SLOTS: usize = 256;
+const PROBES: usize = 8;
 
 /// What one mapping of the settle page spans: a whole page, whatever its size.
 pub const MAPPING_BYTES: usize = 64 * 1024;
@@ -64,7 +65,7 @@ impl Drop for Control {
 }
 
 fn probes(identity: u64) -> impl Iterator<Item = &'static Slot> {
-    let first = (identity.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as usize;
+    let first = (identity.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize;
     (0..PROBES).filter_map(move |step| TABLE.get((first + step) % SLOTS))
 }
 
@@ -86,8 +87,21 @@ pub fn create(identity: u64) -> Option<&'static Slot> {
 
 /// Gives the shim's own descriptors back to a program that has no number left. True if there were any.
 pub fn release_all() -> bool {
+    release_where(|_| true)
+}
+
+/// Lets go of instances that have ended without a call that the shim sees: what it holds of them counts against the limits of
+/// the kernel. True if there were any.
+pub fn release_ended() -> bool {
+    release_where(Slot::has_ended)
+}
+
+fn release_where(is_meant: impl Fn(&Slot) -> bool) -> bool {
     let mut any = false;
     for slot in &TABLE {
+        if slot.holds_nothing() || !is_meant(slot) {
+            continue;
+        }
         let Some(sequence) = slot.lock() else { continue };
         if slot.control_busy.load(Ordering::Acquire) == 0 {
             any |= slot.drop_descriptors();
@@ -138,6 +152,18 @@ impl Slot {
         let source = self.source_fd.swap(NONE, Ordering::Relaxed);
         let source_closed = source >= 0 && is_source(source) && raw::close(source).is_ok();
         control_closed || source_closed
+    }
+
+    fn holds_nothing(&self) -> bool {
+        self.control_fd.load(Ordering::Relaxed) < 0 && self.source_fd.load(Ordering::Relaxed) < 0
+    }
+
+    /// Has the emulator hung up, as it does when an instance has ended?
+    fn has_ended(&self) -> bool {
+        let control = self.control_fd.load(Ordering::Relaxed);
+        control >= 0
+            && socket_identity(control) == Some(self.control_identity.load(Ordering::Relaxed))
+            && raw::poll_one(control, 0, false) & raw::POLLHUP != 0
     }
 
     /// The instance's last descriptor in this process is about to go.

@@ -312,7 +312,7 @@ fn information(number: i32) -> Outcome {
         return Outcome::Returned(Return::Error(nix::errno::Errno::last_raw()));
     };
     let lines = text.lines().filter(|line| line.starts_with("inotify "));
-    let named = ["ino:", "sdev:", "f_handle:"];
+    let named = ["ino:", "sdev:", "fhandle-bytes:", "fhandle-type:", "f_handle:"];
     let shown = lines.map(|line| {
         let words = line.split(' ');
         let words = words.filter(|word| !named.iter().any(|name| word.starts_with(name)));
