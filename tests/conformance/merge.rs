@@ -1,17 +1,40 @@
 //! Equal neighbours.
 
 use uinotify_harness::case::Case;
+use uinotify_harness::compare::Asserted;
 use uinotify_harness::list;
-use uinotify_harness::operation::Asking;
+use uinotify_harness::operation::{Asking, Operation};
 use uinotify_harness::shorthand::{
     chmod, close, count_bytes, group, mkdir, open, open_read, poll, read, read_all, remove, rename, repeat, touch,
     unlink, watch, write,
 };
 
+use uinotify_harness::trace::{Outcome, Return};
+
 use crate::words::{ALL, both, drain};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
+        // Counting brings the first IN_OPEN into the emulator before the second comes.
+        Case::new(
+            "MERGE-4 an open and an exec of one file are two IN_OPEN",
+            list![
+                Operation::Install("f".into()),
+                group(0),
+                watch(0, "f", libc::IN_OPEN),
+                open_read(1, "f"),
+                count_bytes(0),
+                Operation::Execute("f".into()),
+                count_bytes(0),
+            ],
+        )
+        .results("0/16 0 0/32")
+        .differs(Asserted {
+            id: "DIFF-1",
+            operation: 6,
+            native: Outcome::Integer { returned: Return::Value(0), integer: 32 },
+            emulated: Outcome::Integer { returned: Return::Value(0), integer: 16 },
+        }),
         Case::new(
             "MERGE-1 an event equal to the last queued one is dropped",
             list![
