@@ -18,6 +18,7 @@ use crate::config::{Config, SetNextWd};
 use crate::connection::{Connection, Peer};
 use crate::frame::{self, Inbox};
 use crate::limits::MachineLimits;
+use crate::programs;
 use crate::reply::{ReplyObject, error, is_path_only};
 use crate::session::{Session, Tools, errno};
 use crate::settle_page::SettlePage;
@@ -25,6 +26,9 @@ use crate::status::{EmulatorStatus, GroupStatus, LimitsStatus, PACKET_BYTES, SCH
 
 /// Requests that one program may have served before others get their turn.
 const REQUESTS_MAX: usize = 64;
+
+/// How often to see whether the last program has ended, when nothing else is left to do.
+const LOOK_AGAIN_MS: u16 = 500;
 
 /// An emulator: its instances, and the programs that use them.
 #[derive(Debug)]
@@ -105,7 +109,7 @@ impl Emulator {
         })
     }
 
-    /// Serves until `lifeline` reads end of file and no instance is left.
+    /// Serves until `lifeline` reads end of file, no instance is left, and no program that could open one.
     ///
     /// # Errors
     ///
@@ -117,8 +121,13 @@ impl Emulator {
         }
         let mut is_alone = false;
         let mut events = [EpollEvent::empty(); 64];
-        while !(is_alone && self.sessions.is_empty()) {
-            let count = match self.epoll.wait(&mut events, EpollTimeout::NONE) {
+        loop {
+            let is_unused = is_alone && self.sessions.is_empty();
+            if is_unused && !self.config.token.is_some_and(|token| programs::has_any(&token)) {
+                return Ok(());
+            }
+            let timeout = if is_unused { EpollTimeout::from(LOOK_AGAIN_MS) } else { EpollTimeout::NONE };
+            let count = match self.epoll.wait(&mut events, timeout) {
                 Err(Errno::EINTR) => continue,
                 count => count?,
             };
@@ -147,7 +156,6 @@ impl Emulator {
                 }
             }
         }
-        Ok(())
     }
 
     fn watch(&self, fd: BorrowedFd<'_>, token: Token, flags: EpollFlags) -> Result<(), Errno> {
@@ -186,16 +194,15 @@ impl Emulator {
     }
 
     fn serve_connection(&mut self, key: usize) {
-        for _ in 0..REQUESTS_MAX {
-            let Some(connection) = self.connections.get(key) else { return };
-            match self.inbox.receive(connection.as_fd()) {
-                Ok(Some(packet)) => {
-                    let bytes = self.inbox.bytes(&packet).to_vec();
-                    self.serve_on_connection(key, &bytes, packet.descriptors);
-                }
-                Ok(None) => return,
-                Err(_) => return self.drop_connection(key),
+        let Some(connection) = self.connections.get(key) else { return };
+        match self.inbox.receive(connection.as_fd()) {
+            // Whoever asks here waits for the answer: looking for a second request would be in vain.
+            Ok(Some(packet)) => {
+                let bytes = self.inbox.bytes(&packet).to_vec();
+                self.serve_on_connection(key, &bytes, packet.descriptors);
             }
+            Ok(None) => {}
+            Err(_) => self.drop_connection(key),
         }
     }
 
@@ -205,12 +212,11 @@ impl Emulator {
             descriptors.into_iter().for_each(close_apart);
             return self.drop_connection(key);
         };
-        let peer = connection.peer().unwrap_or_default();
         let returned = std::mem::take(&mut connection.last_events);
         match (request.kind, connection.session) {
-            (RequestKind::Init, None) => self.open_session(key, peer, &request),
-            (RequestKind::Status, None) => self.tell_status(key, peer),
-            (RequestKind::Attach, Some(id)) => self.attach(id, peer, key),
+            (RequestKind::Init, None) => self.open_session(key, self.peer(key), &request),
+            (RequestKind::Status, None) => self.tell_status(key, self.peer(key)),
+            (RequestKind::Attach, Some(id)) => self.attach(id, self.peer(key), key),
             (RequestKind::Init | RequestKind::Status, Some(_)) | (_, None) => self.drop_connection(key),
             (_, Some(id)) => {
                 let mut events = Vec::new();
@@ -219,6 +225,10 @@ impl Emulator {
                 self.update_interest(id);
             }
         }
+    }
+
+    fn peer(&self, key: usize) -> Peer {
+        self.connections.get(key).and_then(Connection::peer).unwrap_or_default()
     }
 
     fn reply_on_connection(&mut self, key: usize, reply: &Reply, events: Vec<u8>) {

@@ -10,6 +10,7 @@ mod connection;
 mod emulator;
 mod frame;
 mod limits;
+mod programs;
 mod reply;
 mod session;
 mod settle_page;

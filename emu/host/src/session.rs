@@ -253,6 +253,13 @@ impl Session {
 
     /// Sends what the window has room for, and says whether more waits.
     fn fill_window(&mut self, tools: &mut Tools) {
+        if let Some(line) = &self.line
+            && self.window.is_empty()
+            && tools.engine.queue_len(self.group) == 1
+        {
+            // Sending wakes a reader, who may run before this cycle has ended.
+            line.announce_solo();
+        }
         while !self.window.is_full()
             && let Some(event) = tools.engine.event(self.group, self.window.len())
         {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
-use uinotify_wire::settle_line::{CYCLE_OFFSET, LINE_BYTES, MORE_OFFSET};
+use uinotify_wire::settle_line::{CYCLE_OFFSET, LINE_BYTES, MORE_OFFSET, SOLO_OFFSET};
 
 /// Room for 16384 lines; memory is taken only for those that are used. A multiple of every page size.
 const PAGE_BYTES: usize = 1024 * 1024;
@@ -33,6 +33,7 @@ pub(crate) struct Line {
     index: u32,
     cycle: &'static AtomicU32,
     more: &'static AtomicU32,
+    solo: &'static AtomicU32,
 }
 
 impl SettlePage {
@@ -56,7 +57,8 @@ impl SettlePage {
                 index
             })
         })?;
-        let line = Line { index, cycle: self.word(index, CYCLE_OFFSET), more: self.word(index, MORE_OFFSET) };
+        let [cycle, more, solo] = [CYCLE_OFFSET, MORE_OFFSET, SOLO_OFFSET].map(|offset| self.word(index, offset));
+        let line = Line { index, cycle, more, solo };
         line.more.store(0, Ordering::Release);
         Some(line)
     }
@@ -94,6 +96,11 @@ impl Line {
     /// After the events are sent, or `more` says that they wait.
     pub(crate) fn end_cycle(&self) {
         self.cycle.fetch_add(1, Ordering::Release);
+    }
+
+    /// In this cycle the source is drained, the socket is empty, and one event is about to be sent, the only one.
+    pub(crate) fn announce_solo(&self) {
+        self.solo.store(self.cycle.load(Ordering::Relaxed), Ordering::Release);
     }
 
     /// Do events wait behind the window?

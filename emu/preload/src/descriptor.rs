@@ -5,7 +5,6 @@ use uinotify_wire::{IOC_GETNEXTWD, IOC_SETNEXTWD};
 use crate::bitmap::{EPOLLS, INSTANCES};
 use crate::identity::Instance;
 use crate::raw::{self, Errno, FIONREAD, Outcome, POLLHUP};
-use crate::slot::Quiet;
 use crate::{instance, log, settle};
 
 const FIONBIO: u32 = 0x5421;
@@ -22,7 +21,7 @@ const FIONCLEX: u32 = 0x5450;
 pub unsafe fn ioctl(instance: &Instance, request: u32, argument: usize) -> Outcome {
     match request {
         FIONREAD => {
-            if settle::quiet(instance) != Quiet::Settled {
+            if !settle::quiet(instance).is_settled() {
                 match instance::count(instance, argument) {
                     // The emulator has died: what is in the socket can still be read, and counts.
                     Err(Errno::IO) => {}

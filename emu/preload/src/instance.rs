@@ -38,6 +38,7 @@ fn result(answer: Result<Reply, Failure>, dead: Errno) -> Outcome {
             log::death();
             Err(dead)
         }
+        Err(Failure::Unreachable) => Err(Errno::FAULT),
         // No descriptor left for the request itself, which Linux would not need.
         Err(Failure::Refused(Errno::MFILE | Errno::NFILE)) => Err(Errno::NOMEM),
         Err(Failure::Refused(errno)) => Err(errno),

@@ -25,6 +25,7 @@ impl Errno {
     pub const NOSYS: Self = Self(38);
     pub const NOTSOCK: Self = Self(88);
     pub const NOPROTOOPT: Self = Self(92);
+    pub const CONNRESET: Self = Self(104);
     pub const OPNOTSUPP: Self = Self(95);
 }
 

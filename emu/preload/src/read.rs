@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use uinotify_wire::{EVENT_BYTES_MAX, Reply, Request, RequestKind};
+use uinotify_wire::{EVENT_BYTES_MAX, REPLY_EVENTS_BYTES_MAX, Reply, Request, RequestKind};
 
 use crate::errno::ErrnoKept;
 use crate::identity::Instance;
@@ -11,7 +11,7 @@ use crate::next::{self, NEXT};
 use crate::raw::{self, Errno, IoVec, MSG_DONTWAIT, MSG_PEEK, MSG_TRUNC, Outcome};
 use crate::request::{self, Failure, Into};
 use crate::settle;
-use crate::slot::Quiet;
+use crate::slot::{Quiet, Slot};
 
 /// Only the kernel writes to a program's buffer, so that a bad page gives EFAULT and not a signal.
 #[derive(Clone, Copy)]
@@ -34,6 +34,8 @@ impl Buffer {
 /// Why taking events out of the socket came to its end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stop {
+    /// The one event that there was is taken.
+    Solo,
     Empty,
     NoRoom,
     Interrupted,
@@ -45,9 +47,11 @@ enum Stop {
 pub fn read(instance: &Instance, start: *mut c_void, length: usize) -> Outcome {
     let mut buffer = Buffer { start, length: length.min(isize::MAX as usize), filled: 0 };
     loop {
-        let may_wait = match settle::quiet(instance) {
+        let quiet = settle::quiet(instance);
+        let may_wait = match quiet {
             Quiet::Settled => true,
             Quiet::More => false,
+            Quiet::Solo { is_sent, .. } => is_sent,
             Quiet::Unknown => match pull(instance, &mut buffer)? {
                 Pulled::Window { more } => !more,
                 Pulled::Events { more: false } => return finish(&buffer),
@@ -55,17 +59,23 @@ pub fn read(instance: &Instance, start: *mut c_void, length: usize) -> Outcome {
                 Pulled::TooSmall => return finish(&buffer),
                 // What is still in the socket can be had; then there is an error, never silence.
                 Pulled::Dead => {
-                    take(instance, &mut buffer, false)?;
+                    take(instance, &mut buffer, false, quiet)?;
                     return finish_dead(&buffer);
                 }
             },
         };
         let may_block = may_wait && buffer.filled == 0;
-        match take(instance, &mut buffer, may_block)? {
+        let filled_before = buffer.filled;
+        let stop = take(instance, &mut buffer, may_block, quiet)?;
+        let has_solo = matches!(quiet, Quiet::Solo { .. }) && buffer.filled > filled_before;
+        match stop {
+            Stop::Solo => return Ok(buffer.filled),
             Stop::NoRoom => return finish(&buffer),
             Stop::Interrupted => return Err(Errno::INTR),
             Stop::Dead => return finish_dead(&buffer),
-            Stop::Empty if may_wait => return if buffer.filled > 0 { Ok(buffer.filled) } else { Err(Errno::AGAIN) },
+            Stop::Empty if may_wait || has_solo => {
+                return if buffer.filled > 0 { Ok(buffer.filled) } else { Err(Errno::AGAIN) };
+            }
             // More stands behind the window than the socket held.
             Stop::Empty => match pull(instance, &mut buffer)? {
                 Pulled::Events { more: false } | Pulled::TooSmall => return finish(&buffer),
@@ -107,7 +117,9 @@ enum Pulled {
 /// Settles by request, and takes what the reply brings.
 fn pull(instance: &Instance, buffer: &mut Buffer) -> Result<Pulled, Errno> {
     let request = Request::new(RequestKind::Settle, buffer.room() as u64, 0);
-    let into = Into { events: buffer.next(), events_room: buffer.room(), ..Into::NOTHING };
+    // A room beyond what a reply can bring might reach beyond what the kernel takes for memory.
+    let events_room = buffer.room().min(REPLY_EVENTS_BYTES_MAX);
+    let into = Into { events: buffer.next(), events_room, ..Into::NOTHING };
     match request::ask(instance, &request, None, into) {
         Ok(reply) => {
             let more = reply.flags & Reply::MORE != 0;
@@ -121,11 +133,12 @@ fn pull(instance: &Instance, buffer: &mut Buffer) -> Result<Pulled, Errno> {
             Ok(Pulled::Window { more })
         }
         Err(Failure::Dead) => Ok(Pulled::Dead),
+        Err(Failure::Unreachable) => Err(Errno::FAULT),
         Err(Failure::Refused(Errno::FAULT)) => {
             // The whole reply is lost to the bad page, but Linux consumes one event at a time: all go back, and come one by one.
             give_back(instance, &[]);
             settle::request(instance).map_err(|_| Errno::IO)?;
-            take(instance, buffer, false)?;
+            take(instance, buffer, false, Quiet::Unknown)?;
             Err(Errno::FAULT)
         }
         Err(Failure::Refused(errno)) => {
@@ -141,7 +154,7 @@ fn give_back(instance: &Instance, record: &[u8]) {
 }
 
 /// Takes events out of the socket, one packet each. Waits for the first if `may_wait` and the instance is blocking.
-fn take(instance: &Instance, buffer: &mut Buffer, may_wait: bool) -> Result<Stop, Errno> {
+fn take(instance: &Instance, buffer: &mut Buffer, may_wait: bool, quiet: Quiet) -> Result<Stop, Errno> {
     let mut wait = may_wait;
     loop {
         let stop = if buffer.room() >= EVENT_BYTES_MAX {
@@ -152,7 +165,15 @@ fn take(instance: &Instance, buffer: &mut Buffer, may_wait: bool) -> Result<Stop
         };
         match stop {
             Ok(0) => return Ok(Stop::Dead),
-            Ok(length) => buffer.filled += length,
+            Ok(length) => {
+                buffer.filled += length;
+                // After a wait there may be more by now.
+                if let Quiet::Solo { cycle, .. } = quiet
+                    && instance.slot.and_then(Slot::cycle).is_some_and(|now| now.wrapping_sub(cycle) <= 1)
+                {
+                    return Ok(Stop::Solo);
+                }
+            }
             Err(Refusal::NoRoom) => return Ok(Stop::NoRoom),
             Err(Refusal::Errno(Errno::AGAIN)) => return Ok(Stop::Empty),
             Err(Refusal::Errno(Errno::INTR)) => return Ok(Stop::Interrupted),
@@ -213,6 +234,15 @@ fn take_by_size(instance: &Instance, buffer: &Buffer, wait: bool) -> Result<usiz
 /// One `recv`. One that may wait goes through libc's own, so that it is a cancellation point, and is restarted after a signal or
 /// not as `read(2)` would be.
 fn receive(instance: &Instance, start: *mut c_void, length: usize, flags: i32, wait: bool) -> Result<usize, Refusal> {
+    match receive_once(instance, start, length, flags, wait) {
+        // The emulator has died with a request unread. The kernel says so once; then what is in the socket can be had.
+        Err(Errno::CONNRESET) => receive_once(instance, start, length, flags, wait),
+        result => result,
+    }
+    .map_err(Refusal::Errno)
+}
+
+fn receive_once(instance: &Instance, start: *mut c_void, length: usize, flags: i32, wait: bool) -> Outcome {
     if wait && let Some(recv) = next::address(&NEXT.recv) {
         type Receive = unsafe extern "C" fn(i32, *mut c_void, usize, i32) -> isize;
         // SAFETY: the address is that of libc's `recv`, whose type this is.
@@ -220,11 +250,11 @@ fn receive(instance: &Instance, start: *mut c_void, length: usize, flags: i32, w
         let errno = ErrnoKept::now();
         // SAFETY: the buffer is the program's own, or a bad address, which gives EFAULT.
         let result = unsafe { recv(instance.fd, start, length, flags) };
-        return if result >= 0 { Ok(result as usize) } else { Err(Refusal::Errno(errno.restore())) };
+        return if result >= 0 { Ok(result as usize) } else { Err(errno.restore()) };
     }
     let flags = if wait { flags } else { flags | MSG_DONTWAIT };
     // SAFETY: as above.
-    unsafe { raw::receive(instance.fd, start, length, flags) }.map_err(Refusal::Errno)
+    unsafe { raw::receive(instance.fd, start, length, flags) }
 }
 
 /// `readv(2)`: each piece is a read of its own, up to the first that is not filled (the kernel's `do_loop_readv_writev`).

@@ -9,7 +9,7 @@ use core::ffi::c_void;
 use uinotify_wire::{REPLY_BYTES, Reply, Request, RequestKind, TOKEN_BYTES, VALUE_OFFSET};
 
 use crate::identity::Instance;
-use crate::raw::{self, Errno, IoVec, MSG_CMSG_CLOEXEC, MSG_CTRUNC, MessageHeader};
+use crate::raw::{self, Errno, IoVec, MSG_CMSG_CLOEXEC, MSG_CTRUNC, MSG_DONTWAIT, MessageHeader};
 use crate::{log, memory, settings, slot};
 
 /// Why there is no reply.
@@ -19,6 +19,8 @@ pub enum Failure {
     Dead,
     /// The request could not be made or taken: no descriptor left, or the program's memory is bad.
     Refused(Errno),
+    /// The program's buffer is where no program has memory: nothing was asked.
+    Unreachable,
 }
 
 /// Where parts of a reply go straight from the kernel.
@@ -35,6 +37,16 @@ pub struct Into {
 impl Into {
     /// Nowhere.
     pub const NOTHING: Self = Self { value: core::ptr::null_mut(), events: core::ptr::null_mut(), events_room: 0 };
+
+    /// Can the kernel take these addresses at all? One that it refuses on sight would leave the reply in the connection, to be
+    /// taken for the next one. `connection` has nothing to be read, so that it touches no memory.
+    fn is_reachable(&self, connection: i32) -> bool {
+        let pieces = [(self.value, if self.value.is_null() { 0 } else { 4 }), (self.events, self.events_room)];
+        pieces.into_iter().all(|(start, length)| {
+            // SAFETY: the memory is the program's own, or a bad address, which gives EFAULT.
+            length == 0 || unsafe { raw::receive(connection, start, length, MSG_DONTWAIT) } != Err(Errno::FAULT)
+        })
+    }
 }
 
 /// Room for two descriptors in a control message.
@@ -160,6 +172,9 @@ pub fn ask(instance: &Instance, request: &Request<'_>, object: Option<i32>, into
     if let Some(slot) = instance.slot
         && let Some(control) = slot.control(raw::getpid())
     {
+        if !into.is_reachable(control.fd) {
+            return Err(Failure::Unreachable);
+        }
         let answer = match send(control.fd, request, object) {
             Ok(()) => receive(control.fd, into, 0).map(|(reply, _)| reply),
             Err(_) => Err(Failure::Dead),
@@ -215,6 +230,8 @@ pub fn attach(instance: &Instance) {
         Some(control) => send(control.fd, &request, &[])
             .map_err(Failure::Refused)
             .and_then(|()| receive(control.fd, Into::NOTHING, MSG_CMSG_CLOEXEC)),
+        // Another thread is using it: the next call will do.
+        None if slot.has_control(pid) => return,
         None => attach_with_new_connection(instance, slot, pid, &request),
     };
     match answer {

@@ -23,7 +23,7 @@ pub fn request(instance: &Instance) -> Result<Reply, Failure> {
 
 /// Makes the socket show whether the queue is empty. True if a request was needed, so that it may show more than before.
 pub fn settle(instance: &Instance) -> bool {
-    if quiet(instance) == Quiet::Settled {
+    if quiet(instance).is_settled() {
         return false;
     }
     // Should the emulator be dead, the socket shows it.

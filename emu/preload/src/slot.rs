@@ -5,7 +5,7 @@
 
 use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use uinotify_wire::settle_line::{CYCLE_OFFSET, LINE_BYTES, MORE_OFFSET};
+use uinotify_wire::settle_line::{CYCLE_OFFSET, LINE_BYTES, MORE_OFFSET, SOLO_OFFSET};
 
 use crate::identity::socket_identity;
 use crate::raw::{self, Errno};
@@ -49,6 +49,21 @@ pub enum Quiet {
     Settled,
     /// Every event that has happened is queued, but some stand behind the window.
     More,
+    /// In the cycle of this number one event goes into an empty socket, and with it every event that has happened: who takes it
+    /// has taken all.
+    Solo {
+        /// The cycle's number.
+        cycle: u32,
+        /// The cycle is over: the event is in the socket, or somebody has taken it.
+        is_sent: bool,
+    },
+}
+
+impl Quiet {
+    /// Is every event that has happened in the socket, or taken from it?
+    pub fn is_settled(self) -> bool {
+        matches!(self, Self::Settled | Self::Solo { is_sent: true, .. })
+    }
 }
 
 /// A control connection while it is in use by one thread of the process that owns it.
@@ -182,15 +197,28 @@ impl Slot {
             let _ = raw::close(fd);
             return;
         };
+        // Another thread's, that is waiting for its reply, is not to be closed under it. What fork has copied nobody uses here.
+        if self.has_control(pid)
+            && self.control_busy.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err()
+        {
+            self.unlock(sequence);
+            let _ = raw::close(fd);
+            return;
+        }
         let old = self.control_fd.swap(fd, Ordering::Relaxed);
         let old_identity = self.control_identity.swap(identity, Ordering::Relaxed);
         self.control_pid.store(pid, Ordering::Relaxed);
-        self.control_busy.store(0, Ordering::Relaxed);
+        self.control_busy.store(0, Ordering::Release);
         if old >= 0 && old != fd && socket_identity(old) == Some(old_identity) {
             // The copy that fork made of the parent's.
             let _ = raw::close(old);
         }
         self.unlock(sequence);
+    }
+
+    /// Has process `pid` made a control connection, which may be in use?
+    pub fn has_control(&self, pid: i32) -> bool {
+        self.control_pid.load(Ordering::Relaxed) == pid && self.control_fd.load(Ordering::Relaxed) >= 0
     }
 
     /// The control connection, if process `pid` made it and nobody is using it.
@@ -285,16 +313,23 @@ impl Slot {
             return Quiet::Unknown;
         }
         let cycle = Self::line_word(page, line + CYCLE_OFFSET);
+        let solo = Self::line_word(page, line + SOLO_OFFSET);
         let more = Self::line_word(page, line + MORE_OFFSET);
         core::sync::atomic::fence(Ordering::Acquire);
-        if cycle & 1 != 0 || self.sequence.load(Ordering::Relaxed) != sequence {
+        if self.sequence.load(Ordering::Relaxed) != sequence {
             return Quiet::Unknown;
         }
-        if more == 0 { Quiet::Settled } else { Quiet::More }
+        let is_sent = cycle & 1 == 0;
+        match more {
+            0 if solo & 1 != 0 && cycle.wrapping_sub(solo) <= 1 => Quiet::Solo { cycle: solo, is_sent },
+            0 if is_sent => Quiet::Settled,
+            _ if is_sent => Quiet::More,
+            _ => Quiet::Unknown,
+        }
     }
 
     /// A number that changes with every delivery, if it can be read.
-    fn cycle(&self) -> Option<u32> {
+    pub fn cycle(&self) -> Option<u32> {
         let page = self.page.load(Ordering::Relaxed);
         if page.is_null() || self.source_fd.load(Ordering::Relaxed) < 0 {
             return None;

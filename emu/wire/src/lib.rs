@@ -61,6 +61,9 @@ pub mod settle_line {
     pub const CYCLE_OFFSET: usize = 0;
     /// Offset of the `u32` that is not zero while events wait behind the window.
     pub const MORE_OFFSET: usize = 4;
+    /// Offset of the `u32` that equals the odd number of a cycle in which, with the source drained and the socket empty, exactly
+    /// one event is sent and none is left behind the window: who takes that one has taken all.
+    pub const SOLO_OFFSET: usize = 8;
 }
 
 fn u32_at(bytes: &[u8], offset: usize) -> u32 {
