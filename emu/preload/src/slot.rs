@@ -255,32 +255,34 @@ impl Slot {
 
     /// Keeps the source's descriptor and maps the settle page, whose descriptor is closed.
     pub fn set_source(&self, source: i32, page: i32, line_offset: u32) {
-        let mapped = self.map(page, line_offset);
+        let is_set = self.lock().is_some_and(|sequence| {
+            // Another thread may have been first.
+            let is_set = self.wants_source() && self.map(page, line_offset).is_ok();
+            if is_set {
+                // Where this number was another slot's, that one had lost it.
+                for other in &TABLE {
+                    let _ = other.source_fd.compare_exchange(source, NONE, Ordering::Relaxed, Ordering::Relaxed);
+                }
+                self.source_fd.store(source, Ordering::Relaxed);
+            } else if self.wants_source() {
+                self.refuse_source();
+            }
+            self.unlock(sequence);
+            is_set
+        });
         let _ = raw::close(page);
-        if mapped.is_err() {
+        if !is_set {
             let _ = raw::close(source);
-            self.refuse_source();
-            return;
         }
-        // Where this number was another slot's, that one had lost it.
-        for other in &TABLE {
-            let _ = other.source_fd.compare_exchange(source, NONE, Ordering::Relaxed, Ordering::Relaxed);
-        }
-        let Some(sequence) = self.lock() else {
-            let _ = raw::close(source);
-            return;
-        };
-        self.source_fd.store(source, Ordering::Relaxed);
-        self.unlock(sequence);
     }
 
+    /// Within a change.
     fn map(&self, page: i32, line_offset: u32) -> Result<(), Errno> {
         let offset = line_offset as usize;
         if !offset.is_multiple_of(LINE_BYTES) {
             return Err(Errno::INVAL);
         }
         let start = offset - offset % MAPPING_BYTES;
-        let sequence = self.lock().ok_or(Errno::AGAIN)?;
         // A mapping is never taken away, only replaced: another thread may be reading it.
         let over = self.page.load(Ordering::Relaxed);
         // SAFETY: `over` is null or came from here.
@@ -289,7 +291,6 @@ impl Slot {
             self.page.store(address.cast_mut(), Ordering::Relaxed);
             self.line_offset.store((offset - start) as u32, Ordering::Relaxed);
         }
-        self.unlock(sequence);
         mapped.map(|_| ())
     }
 
