@@ -1,0 +1,131 @@
+//! Native inotify and the emulator's side by side: `cargo bench`.
+//!
+//! One process under the shim measures both, in turn and in small batches: ours by the C functions, which the shim has put itself
+//! before, native by bare system calls. So every pair of figures has seen the same machine, and only the ratios count. Only what
+//! the shim costs an ordinary read takes two processes, one of them without it.
+//!
+//! `--quick` takes few samples: it shows that everything works, not how fast. So does any run without `--bench`, such as
+//! `cargo test --benches`. A word as argument picks the groups whose name contains it: `restore`, `add_watch`, `rate`,
+//! `latency`, `wake_up`, `reading`, `ordinary`. A goal that is missed is no failure of the run; a lost event is.
+
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+
+#[path = "benchmarks/add_watch.rs"]
+mod add_watch;
+#[path = "benchmarks/events.rs"]
+mod events;
+#[path = "benchmarks/ordinary.rs"]
+mod ordinary;
+#[path = "benchmarks/reading.rs"]
+mod reading;
+#[path = "benchmarks/restore.rs"]
+mod restore;
+#[path = "benchmarks/row.rs"]
+mod row;
+#[path = "benchmarks/side.rs"]
+mod side;
+#[path = "benchmarks/statistics.rs"]
+mod statistics;
+#[path = "benchmarks/stream.rs"]
+mod stream;
+#[path = "benchmarks/worker.rs"]
+mod worker;
+#[path = "benchmarks/writer.rs"]
+mod writer;
+
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+use row::{Place, Row};
+use worker::Extent;
+
+/// First arguments of the processes that this program starts.
+const WORKER: &str = "--worker";
+const WRITER: &str = "--writer";
+const ORDINARY: &str = "--ordinary";
+
+/// After this many seconds something hangs that will not end by itself.
+const HANG_SECONDS: u32 = 900;
+
+fn main() -> ExitCode {
+    // SAFETY: it takes no pointer; the default action of SIGALRM is to end the process.
+    unsafe { libc::alarm(HANG_SECONDS) };
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let words: Vec<_> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        [WORKER, root, extent, ref only @ ..] => {
+            let extent = if extent == "full" { Extent::Full } else { Extent::Quick };
+            worker::main(Path::new(root), extent, only.first().copied());
+        }
+        [WRITER, root] => writer::main(Path::new(root)),
+        [ORDINARY, place] => ordinary::main(place == "shim"),
+        _ => return coordinate(&words),
+    }
+    ExitCode::SUCCESS
+}
+
+fn coordinate(words: &[&str]) -> ExitCode {
+    if words.contains(&"--list") {
+        return ExitCode::SUCCESS;
+    }
+    let is_full = words.contains(&"--bench") && !words.contains(&"--quick") && !words.contains(&"--test");
+    let extent = if is_full { Extent::Full } else { Extent::Quick };
+    let only = words.iter().copied().find(|word| !word.starts_with('-'));
+    let mut rows = Vec::new();
+    for place in [Place::Anywhere, Place::OneCpu] {
+        let Some(measured) = measure_in_worker(place, extent, only) else {
+            return ExitCode::FAILURE;
+        };
+        rows.extend(measured);
+    }
+    if only.is_none_or(|only| "ordinary".contains(only)) {
+        let ordinary = |mut command: Command, place| {
+            command.args([ORDINARY, place]);
+            command
+        };
+        rows.push(ordinary::measure(|| ordinary(under_shim(), "shim"), || ordinary(plain(), "plain"), extent));
+    }
+    println!("{}", row::HEAD);
+    for row in &rows {
+        println!("{}", row.line());
+    }
+    let count = |is_met| rows.iter().filter(|row| row.place == Place::Anywhere && row.is_met() == Some(is_met)).count();
+    println!("\n{} goals met, {} missed where the scheduler places the processes.", count(true), count(false));
+    if extent == Extent::Quick {
+        println!("A quick run: the figures say little.");
+    }
+    ExitCode::SUCCESS
+}
+
+/// The rows of the worker, or nothing if it has failed.
+fn measure_in_worker(place: Place, extent: Extent, only: Option<&str>) -> Option<Vec<Row>> {
+    let everywhere = sched_getaffinity(Pid::from_raw(0)).expect("this process's CPUs");
+    if place == Place::OneCpu {
+        // The command, its emulator and the worker inherit it.
+        let last = (0..CpuSet::count()).rev().find(|&cpu| everywhere.is_set(cpu) == Ok(true)).expect("a CPU");
+        let mut one = CpuSet::new();
+        one.set(last).and_then(|()| sched_setaffinity(Pid::from_raw(0), &one)).expect("a CPU of ours");
+    }
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let mut command = under_shim();
+    command.arg(WORKER).arg(root.path()).arg(if extent.is_full() { "full" } else { "quick" }).args(only);
+    let output = command.stderr(Stdio::inherit()).output().expect("the command starts");
+    sched_setaffinity(Pid::from_raw(0), &everywhere).expect("as it was");
+    if !output.status.success() {
+        eprintln!("the worker failed: {}", output.status);
+        return None;
+    }
+    let text = String::from_utf8(output.stdout).expect("rows are text");
+    let row = |line| Row { place, ..serde_json::from_str(line).expect("a row") };
+    Some(text.lines().map(row).collect())
+}
+
+fn plain() -> Command {
+    Command::new(std::env::current_exe().expect("the benchmark's own path"))
+}
+
+fn under_shim() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_uinotify"));
+    command.args(["run", "--"]).arg(std::env::current_exe().expect("the benchmark's own path"));
+    command
+}

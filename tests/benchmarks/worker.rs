@@ -1,0 +1,67 @@
+//! The process under the shim that measures both sides.
+
+use std::ffi::CString;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::row::Row;
+use crate::{add_watch, reading, restore, stream};
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// As much as figures need.
+    Full,
+    /// So little that only what is broken shows.
+    Quick,
+}
+
+impl Extent {
+    /// The number of samples where a full run takes `full`.
+    pub(crate) fn of(self, full: usize) -> usize {
+        match self {
+            Self::Full => full,
+            Self::Quick => full.div_ceil(50),
+        }
+    }
+
+    pub(crate) fn is_full(self) -> bool {
+        self == Self::Full
+    }
+}
+
+/// A path for the C functions.
+pub(crate) fn string(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).expect("no zero in a path of ours")
+}
+
+/// The worker's own `main`: one row a line goes out.
+pub(crate) fn main(root: &Path, extent: Extent, only: Option<&str>) {
+    let is_wanted = |name: &str| only.is_none_or(|only| name.contains(only));
+    let mut output = std::io::stdout().lock();
+    let mut tell = |rows: Vec<Row>| {
+        for row in rows {
+            let line = serde_json::to_string(&row).expect("a row of numbers and text");
+            writeln!(output, "{line}").expect("somebody listens");
+        }
+    };
+    if is_wanted("restore") {
+        tell(restore::measure(&string(root), extent));
+    }
+    if is_wanted("add_watch") {
+        tell(add_watch::measure(root, extent));
+    }
+    if is_wanted("rate") {
+        tell(stream::measure_rate(root, extent));
+    }
+    if is_wanted("latency") {
+        tell(stream::measure_latency(root, extent));
+    }
+    if is_wanted("wake_up") {
+        tell(stream::measure_wake_up(root, extent));
+    }
+    if is_wanted("reading") {
+        tell(reading::measure(root, extent));
+    }
+}

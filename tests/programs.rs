@@ -1,0 +1,80 @@
+//! Programs that people use: each does the same natively and under `uinotify run`, and says the same.
+//!
+//! With `--client` as its first argument this binary is not the test but one of those programs: see [`clients`].
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+#[path = "programs/clients.rs"]
+mod clients;
+#[path = "programs/command_line.rs"]
+mod command_line;
+#[path = "programs/compiled.rs"]
+mod compiled;
+#[path = "programs/libraries.rs"]
+mod libraries;
+#[path = "programs/need.rs"]
+mod need;
+#[path = "programs/run.rs"]
+mod run;
+
+use need::Need;
+use run::{Outcome, Subject};
+
+/// A program, and what is done before its eyes.
+struct Case {
+    name: &'static str,
+    needs: &'static [Need],
+    /// Starts the program, works on its folder, and gives back what it said.
+    play: fn(Subject) -> Result<String, Failed>,
+}
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args();
+    if arguments.nth(1).as_deref() == Some("--client") {
+        return clients::main(&arguments.collect::<Vec<_>>());
+    }
+    let mut arguments = Arguments::from_args();
+    // While another thread starts a process, that holds what this one has open until it executes its program: what is closed
+    // or deleted meanwhile is so later, and its events come later.
+    arguments.test_threads = Some(1);
+    let mut trials = Vec::new();
+    for case in cases() {
+        let play = case.play;
+        trials.push(trial(&arguments, case.name, case.needs, move || compare(play)));
+    }
+    let (name, needs) = ("inotifywait::next_wd_beside_ps", &[Need::Inotifywait]);
+    trials.push(trial(&arguments, name, needs, command_line::next_wd_beside_ps));
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    cases.extend(command_line::cases());
+    cases.extend(libraries::cases());
+    cases.extend(compiled::cases());
+    cases
+}
+
+fn trial(
+    arguments: &Arguments,
+    name: &str,
+    needs: &[Need],
+    runner: impl FnOnce() -> Outcome + Send + 'static,
+) -> Trial {
+    let reason = needs.iter().find_map(|need| need.probe().err());
+    if let (Some(reason), false) = (&reason, arguments.list) {
+        println!("ignored: {name}: {reason}");
+    }
+    Trial::test(name, runner).with_ignored_flag(reason.is_some())
+}
+
+fn compare(play: fn(Subject) -> Result<String, Failed>) -> Outcome {
+    let native = play(Subject::Native)?;
+    let emulated = play(Subject::Emulated)?;
+    if native == emulated {
+        return Ok(());
+    }
+    Err(format!("--- native\n{native}--- emulated\n{emulated}").into())
+}

@@ -1,0 +1,168 @@
+//! Nobody can miss an event: whatever has happened before a call that asks for it is in the call's answer.
+//!
+//! With `--program` as its first argument this binary is not the test but a program under test, which runs under
+//! `uinotify run`. Settings by environment:
+//!
+//! | Variable | Meaning |
+//! | --- | --- |
+//! | `UINOTIFY_ROUNDS` | rounds of all kinds together, 100000 |
+//! | `UINOTIFY_SEED` | seed of the rounds, to see those of an earlier run again |
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use under::Program;
+
+#[path = "settling/call.rs"]
+mod call;
+#[path = "settling/death.rs"]
+mod death;
+#[path = "settling/descriptors.rs"]
+mod descriptors;
+#[path = "settling/interruption.rs"]
+mod interruption;
+#[path = "settling/memory.rs"]
+mod memory;
+#[path = "settling/process.rs"]
+mod process;
+#[path = "settling/question.rs"]
+mod question;
+#[path = "settling/queue.rs"]
+mod queue;
+#[path = "settling/random.rs"]
+mod random;
+#[path = "settling/readers.rs"]
+mod readers;
+#[path = "settling/rounds.rs"]
+mod rounds;
+#[path = "settling/shared.rs"]
+mod shared;
+#[path = "settling/threads.rs"]
+mod threads;
+#[path = "settling/under.rs"]
+mod under;
+#[path = "settling/writer.rs"]
+mod writer;
+#[path = "settling/writers.rs"]
+mod writers;
+
+/// A program that takes longer hangs, and ends.
+const HANG_SECONDS: u32 = 240;
+
+fn main() -> Result<ExitCode> {
+    let arguments: Vec<_> = std::env::args().collect();
+    if let [_, argument, name, folder, rest @ ..] = &arguments[..]
+        && argument == under::ARGUMENT
+    {
+        // SAFETY: takes no pointer; SIGALRM ends a process that does not handle it.
+        unsafe { libc::alarm(HANG_SECONDS.max(u32::try_from(rounds_in_all()? / 200)?)) };
+        run_program(name, Path::new(folder), rest)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (rounds, seed) = (rounds_in_all()?, seed()?);
+    let share = move |percent: u64| (rounds * percent / 100).max(1);
+    let mut trials = vec![
+        trial("rounds::fast", Program::new("rounds").argument(share(50)).argument(seed)),
+        trial("rounds::by_request", Program::new("rounds").argument(share(20)).argument(seed + 1).by_request()),
+        trial("rounds::two_writers", Program::new("writers").argument(share(20)).argument(seed)),
+        trial(
+            "rounds::two_writers_by_request",
+            Program::new("writers").argument(share(10)).argument(seed + 1).by_request(),
+        ),
+        trial("rounds::past_the_shim_events_are_missed", Program::new("control").argument(2000_u64).argument(seed)),
+    ];
+    for (name, by_request, program) in programs(seed)? {
+        trials.push(trial(name, program.clone()));
+        trials.push(trial(by_request, program.by_request()));
+    }
+    Ok(libtest_mimic::run(&Arguments::from_args(), trials).exit_code())
+}
+
+/// What is run once with the shim's aids and once by request.
+fn programs(seed: u64) -> Result<Vec<(&'static str, &'static str, Program)>> {
+    let queue = |limit: u32| Program::new("queue").argument(limit).argument(seed);
+    let mut programs = Vec::new();
+    let mut add = |name: &'static str, program: Program| {
+        let by_request: &'static str = format!("{name}_by_request").leak();
+        programs.push((name, by_request, program));
+    };
+    add("read::buffers_are_the_kernels", Program::new("buffers"));
+    add("read::bad_pages_are_the_kernels", Program::new("bad_pages"));
+    add("read::threads_share_a_queue", Program::new("reading_threads").argument(seed));
+    add("read::processes_share_a_queue", Program::new("reading_processes").argument(seed));
+    add("queue::of_the_kernels_length", queue(queue::kernel_limit()?));
+    add("queue::of_500_events", queue(500).options(&["--limit", "queue=500"]));
+    add("queue::of_100_events", queue(100).options(&["--limit", "queue=100"]));
+    add("queue::edges_come_while_the_window_has_room", Program::new("edges"));
+    add("death::is_an_error", Program::new("killed"));
+    add("death::is_told_to_a_reader", Program::new("told_to_a_reader"));
+    add("interruption::by_signal", Program::new("interrupted"));
+    add("interruption::by_many_signals", Program::new("storm").argument(3000_u64));
+    add("interruption::by_cancellation", Program::new("cancelled"));
+    add("descriptors::none_is_left", Program::new("counts"));
+    add("descriptors::duplicates", Program::new("duplicates"));
+    add("descriptors::fork", Program::new("fork"));
+    add("descriptors::vfork", Program::new("vfork"));
+    add("descriptors::exec", Program::new("exec"));
+    add("descriptors::passed", Program::new("passed"));
+    add("descriptors::errno_is_left_alone", Program::new("errno"));
+    Ok(programs)
+}
+
+fn trial(name: &'static str, program: Program) -> Trial {
+    Trial::test(name, move || -> Result<(), Failed> {
+        let said = program.run()?;
+        for line in said.lines().filter(|line| line.contains(" rounds, ")) {
+            println!("{name}: {line}");
+        }
+        Ok(())
+    })
+}
+
+fn number(name: &str) -> Result<Option<u64>> {
+    match std::env::var(name) {
+        Ok(value) => value.parse().with_context(|| format!("{name}={value}")).map(Some),
+        Err(_) => Ok(None),
+    }
+}
+
+fn rounds_in_all() -> Result<u64> {
+    Ok(number("UINOTIFY_ROUNDS")?.unwrap_or(100_000))
+}
+
+fn seed() -> Result<u64> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    Ok(number("UINOTIFY_SEED")?.unwrap_or(now.as_secs()))
+}
+
+fn run_program(name: &str, folder: &Path, arguments: &[String]) -> Result<()> {
+    let numbers: Vec<u64> = arguments.iter().map(|argument| argument.parse()).collect::<Result<_, _>>()?;
+    match (name, &numbers[..]) {
+        ("rounds", &[rounds, seed]) => rounds::rounds(folder, rounds::Settings { rounds, seed, is_control: false }),
+        ("control", &[rounds, seed]) => rounds::rounds(folder, rounds::Settings { rounds, seed, is_control: true }),
+        ("buffers", []) => memory::buffers(folder),
+        ("bad_pages", []) => memory::bad_pages(folder),
+        ("reading_threads", &[seed]) => readers::threads(folder, seed),
+        ("reading_processes", &[seed]) => readers::processes(folder, seed),
+        ("queue", &[limit, seed]) => queue::beyond_the_window(folder, u32::try_from(limit)?, seed),
+        ("edges", []) => queue::edges(folder),
+        ("killed", []) => death::killed(folder),
+        ("told_to_a_reader", []) => death::told_to_a_reader(folder),
+        ("interrupted", []) => interruption::interrupted(folder),
+        ("storm", &[events]) => interruption::storm(folder, u32::try_from(events)?),
+        ("cancelled", []) => interruption::cancelled(folder),
+        ("counts", []) => descriptors::counts(folder),
+        ("duplicates", []) => descriptors::duplicates(folder),
+        ("fork", []) => descriptors::fork(folder),
+        ("vfork", []) => descriptors::vfork(folder),
+        ("exec", []) => descriptors::exec(folder),
+        ("inherited", &[fd]) => descriptors::inherited(folder, i32::try_from(fd)?),
+        ("passed", []) => descriptors::passed(folder),
+        ("errno", []) => descriptors::errno(folder),
+        ("writers", &[rounds, seed]) => writers::rounds(folder, rounds, seed),
+        _ => bail!("no such program: {name} {arguments:?}"),
+    }
+}

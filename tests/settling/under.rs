@@ -1,0 +1,82 @@
+//! Running a program of this test under `uinotify run`.
+
+use std::fs::{self, File};
+use std::process::{Command, Stdio};
+
+use libtest_mimic::Failed;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// The first argument of this test when it is such a program.
+pub(crate) const ARGUMENT: &str = "--program";
+
+/// A program to run.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    name: &'static str,
+    arguments: Vec<String>,
+    options: Vec<&'static str>,
+    environment: Vec<(&'static str, String)>,
+}
+
+impl Program {
+    pub(crate) fn new(name: &'static str) -> Self {
+        Self { name, arguments: Vec::new(), options: Vec::new(), environment: Vec::new() }
+    }
+
+    pub(crate) fn argument(mut self, argument: impl Into<u64>) -> Self {
+        self.arguments.push(argument.into().to_string());
+        self
+    }
+
+    /// Of `uinotify run`.
+    pub(crate) fn options(mut self, options: &[&'static str]) -> Self {
+        self.options.extend(options);
+        self
+    }
+
+    /// `UINOTIFY_SETTLE=request`: no descriptor and no memory of the shim's own.
+    pub(crate) fn by_request(self) -> Self {
+        self.set("UINOTIFY_SETTLE", "request")
+    }
+
+    pub(crate) fn set(mut self, name: &'static str, value: &str) -> Self {
+        self.environment.push((name, value.into()));
+        self
+    }
+
+    /// Runs it to its end, and gives what it has said. A program that hangs ends itself by SIGALRM.
+    pub(crate) fn run(self) -> Result<String, Failed> {
+        let room = tempfile::tempdir()?;
+        let folder = room.path().join("folder");
+        fs::create_dir(&folder)?;
+        let output = room.path().join("output");
+        // Files, not pipes: who reads a pipe to its end waits for an emulator that was left stopped.
+        let file = File::create(&output)?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_uinotify"));
+        command.arg("run").args(&self.options).arg("--").arg(std::env::current_exe()?);
+        command.arg(ARGUMENT).arg(self.name).arg(&folder).args(&self.arguments);
+        for name in ["LD_PRELOAD", "UINOTIFY_SOCKET", "UINOTIFY_DISABLE", "UINOTIFY_LOG", "UINOTIFY_SETTLE"] {
+            command.env_remove(name);
+        }
+        command.env("XDG_RUNTIME_DIR", room.path()).env("UINOTIFY_LOG", room.path().join("log"));
+        command
+            .env("RUST_LIB_BACKTRACE", "0")
+            .envs(self.environment)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file);
+        let status = command.status()?;
+        let said = fs::read_to_string(&output)?;
+        if status.success() {
+            return Ok(said);
+        }
+        let emulator = said.lines().find_map(|line| line.strip_prefix("emulator ")?.parse().ok());
+        if let Some(emulator) = emulator {
+            // It ends with its program, unless it was left stopped; if it has ended there is nobody to tell.
+            let _ = kill(Pid::from_raw(emulator), Signal::SIGCONT);
+        }
+        let log = fs::read_to_string(room.path().join("log")).unwrap_or_default();
+        Err(format!("{} ended with {status}\n{said}{log}", self.name).into())
+    }
+}
