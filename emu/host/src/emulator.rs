@@ -1,11 +1,13 @@
 //! The emulator's loop.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::thread;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{MsgFlags, SockFlag, accept4, send};
 use slab::Slab;
@@ -23,6 +25,7 @@ use crate::reply::{ReplyObject, error, is_path_only};
 use crate::session::{Session, Tools, errno};
 use crate::settle_page::SettlePage;
 use crate::status::{EmulatorStatus, GroupStatus, LimitsStatus, PACKET_BYTES, SCHEMA, WatchStatus};
+use crate::vigil::Vigil;
 
 /// Requests that one program may have served before others get their turn.
 const REQUESTS_MAX: usize = 64;
@@ -43,6 +46,8 @@ pub struct Emulator {
     closer: Closer,
     inbox: Inbox,
     epoll: Epoll,
+    vigil: Vigil,
+    reserve: Option<OwnedFd>,
     start_ticks: u64,
 }
 
@@ -105,6 +110,8 @@ impl Emulator {
             closer: Closer::start()?,
             inbox: Inbox::new(),
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            vigil: Vigil::default(),
+            reserve: reserve(),
             start_ticks: start_ticks().unwrap_or(0),
         })
     }
@@ -127,7 +134,7 @@ impl Emulator {
                 return Ok(());
             }
             let timeout = if is_unused { EpollTimeout::from(LOOK_AGAIN_MS) } else { EpollTimeout::NONE };
-            let count = match self.epoll.wait(&mut events, timeout) {
+            let count = match self.wait(&mut events, timeout) {
                 Err(Errno::EINTR) => continue,
                 count => count?,
             };
@@ -158,6 +165,23 @@ impl Emulator {
         }
     }
 
+    /// Waits for something to do. While requests follow each other quickly it looks for the next one before it falls asleep.
+    fn wait(&mut self, events: &mut [EpollEvent], timeout: EpollTimeout) -> Result<usize, Errno> {
+        let mut looks = 0;
+        while self.vigil.is_kept() {
+            match self.epoll.wait(events, EpollTimeout::ZERO)? {
+                // On one processor the program that asks could not go on else.
+                0 => thread::yield_now(),
+                count => {
+                    self.vigil.ended_by_request(looks);
+                    return Ok(count);
+                }
+            }
+            looks += 1;
+        }
+        self.epoll.wait(events, timeout)
+    }
+
     fn watch(&self, fd: BorrowedFd<'_>, token: Token, flags: EpollFlags) -> Result<(), Errno> {
         self.epoll.add(fd, EpollEvent::new(flags, token.encode()))
     }
@@ -165,18 +189,28 @@ impl Emulator {
     /// A line about what goes on.
     fn tell(&self, message: &dyn Fn() -> String) {
         if self.config.verbose {
-            eprintln!("uinotify: {}", message());
+            say(&message());
         }
     }
 
     fn accept(&mut self, listener: BorrowedFd<'_>) {
-        use std::os::fd::FromRawFd;
-        let Ok(number) = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK) else {
-            return;
+        let accepted = match accept(listener) {
+            Err(Errno::EMFILE | Errno::ENFILE) => {
+                // Linux would say so. Without a descriptor in reserve the program would wait for ever.
+                drop(self.reserve.take());
+                let refused = accept(listener);
+                if let Ok(socket) = &refused {
+                    let _ = frame::send(socket.as_fd(), [&error(Errno::EMFILE).encode(), &[]], &[]);
+                }
+                drop(refused);
+                self.reserve = reserve();
+                return;
+            }
+            accepted => accepted,
         };
-        // SAFETY: the call has just returned this descriptor, which nobody else has.
-        let socket = unsafe { OwnedFd::from_raw_fd(number) };
-        self.adopt(Connection::new(socket, None));
+        if let Ok(socket) = accepted {
+            self.adopt(Connection::new(socket, None));
+        }
     }
 
     fn adopt(&mut self, connection: Connection) {
@@ -199,7 +233,12 @@ impl Emulator {
             // Whoever asks here waits for the answer: looking for a second request would be in vain.
             Ok(Some(packet)) => {
                 let bytes = self.inbox.bytes(&packet).to_vec();
-                self.serve_on_connection(key, &bytes, packet.descriptors);
+                if packet.lacks_descriptors {
+                    packet.descriptors.into_iter().for_each(close_apart);
+                    self.reply_on_connection(key, &error(Errno::ENOMEM), Vec::new());
+                } else {
+                    self.serve_on_connection(key, &bytes, packet.descriptors);
+                }
             }
             Ok(None) => {}
             Err(_) => self.drop_connection(key),
@@ -222,6 +261,7 @@ impl Emulator {
                 let mut events = Vec::new();
                 let reply = self.answer(id, &request, descriptors, &returned, &mut events);
                 self.reply_on_connection(key, &reply, events);
+                self.vigil.request_served();
                 self.update_interest(id);
             }
         }
@@ -251,7 +291,11 @@ impl Emulator {
             match self.inbox.receive(session.end()) {
                 Ok(Some(packet)) => {
                     let bytes = self.inbox.bytes(&packet).to_vec();
-                    self.serve_on_end(id, &bytes, packet.descriptors);
+                    if packet.lacks_descriptors {
+                        refuse_for_lack(packet.descriptors);
+                    } else {
+                        self.serve_on_end(id, &bytes, packet.descriptors);
+                    }
                 }
                 Ok(None) => break,
                 Err(_) => return self.close_session(id),
@@ -302,11 +346,11 @@ impl Emulator {
         returned: &[u8],
         events: &mut Vec<u8>,
     ) -> Reply {
-        let attached = descriptors.first();
         if request.kind == RequestKind::AddWatch {
-            let object = attached.filter(|fd| is_path_only(fd.as_fd())).ok_or(Errno::EBADF);
+            let (objects, others): (Vec<_>, Vec<_>) = descriptors.into_iter().partition(|fd| is_path_only(fd.as_fd()));
+            others.into_iter().for_each(close_apart);
+            let object = objects.first().ok_or(Errno::EBADF);
             let added = object.and_then(|object| self.add_watch(id, object.as_fd(), request.word, request.payload));
-            descriptors.into_iter().for_each(put_away);
             return added.map_or_else(error, |wd| Reply::value(wd.0));
         }
         let tools = &mut self.tools;
@@ -330,7 +374,7 @@ impl Emulator {
             },
             RequestKind::Settle => session.settle_for_read(tools, request.argument, events),
             RequestKind::Count => session.count(tools),
-            RequestKind::Return => match attached {
+            RequestKind::Return => match descriptors.first() {
                 Some(theirs) => {
                     let record = if request.payload.is_empty() { returned } else { request.payload };
                     session.take_back(tools, theirs.as_fd(), record);
@@ -342,14 +386,17 @@ impl Emulator {
                 error(Errno::EINVAL)
             }
         };
-        descriptors.into_iter().for_each(put_away);
+        descriptors.into_iter().for_each(close_apart);
         reply
     }
 
     fn add_watch(&mut self, id: u64, object: BorrowedFd<'_>, bits: u32, path: &[u8]) -> Result<Wd, Errno> {
         let mask = AddMask::new(bits).map_err(errno)?;
         mask.check_combination().map_err(errno)?;
-        let group = self.sessions.get(&id).ok_or(Errno::EIO)?.group;
+        let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
+        let group = session.group;
+        // What has ended before this call has given its number back.
+        session.deliver_held(&mut self.tools);
         if !self.tools.engine.has_watch_room(group) {
             self.make_room();
         }
@@ -397,10 +444,8 @@ impl Emulator {
             None => peer.is_ourselves(),
         };
         if !is_welcome {
-            eprintln!(
-                "uinotify: refused an instance to process {} of user {}, which does not belong here",
-                peer.pid, peer.uid
-            );
+            let Peer { pid, uid } = peer;
+            say(&format!("refused an instance to process {pid} of user {uid}, which does not belong here"));
             return Err(Errno::ENOMEM);
         }
         let flags = i32::try_from(request.argument).map_err(|_| Errno::EINVAL)?;
@@ -447,14 +492,7 @@ impl Emulator {
 
     /// Ends the sessions whose programs are gone.
     fn close_ended_sessions(&mut self) {
-        let is_ended = |session: &Session| {
-            let mut byte = [0];
-            let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-            matches!(
-                nix::sys::socket::recv(session.end().as_raw_fd(), &mut byte, flags),
-                Ok(0) | Err(Errno::ECONNRESET)
-            )
-        };
+        let is_ended = |session: &Session| frame::has_hung_up(session.end());
         let ended: Vec<_> = self.sessions.iter().filter(|(_, session)| is_ended(session)).map(|(id, _)| *id).collect();
         for id in ended {
             self.close_session(id);
@@ -562,11 +600,36 @@ impl Emulator {
     }
 }
 
-/// Closes a descriptor that came with a request.
-fn put_away(fd: OwnedFd) {
-    if !is_path_only(fd.as_fd()) {
-        close_apart(fd);
+/// A line on stderr, if somebody reads there: nobody is to wait for us because of it.
+fn say(message: &str) {
+    let stderr = io::stderr();
+    let mut entry = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    let can_write = poll(&mut entry, PollTimeout::ZERO) == Ok(1)
+        && entry[0].revents().is_some_and(|found| found == PollFlags::POLLOUT);
+    if can_write {
+        // Whoever has hung up meanwhile wants no message.
+        let _ = writeln!(io::stderr(), "uinotify: {message}");
     }
+}
+
+/// A request whose descriptors did not all arrive: the first is the reply object, if any did.
+fn refuse_for_lack(descriptors: Vec<OwnedFd>) {
+    let mut descriptors = descriptors.into_iter();
+    if let Some(object) = descriptors.next().and_then(ReplyObject::new) {
+        object.send(&error(Errno::ENOMEM));
+    }
+    descriptors.for_each(close_apart);
+}
+
+fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let number = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
+    // SAFETY: the call has just returned this descriptor, which nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// A descriptor that can be given up.
+fn reserve() -> Option<OwnedFd> {
+    File::open("/dev/null").ok().map(OwnedFd::from)
 }
 
 fn set_blocking(socket: BorrowedFd<'_>) -> Result<(), Errno> {

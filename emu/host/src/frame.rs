@@ -1,11 +1,11 @@
 //! Packets with descriptors.
 
-use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::io::IoSlice;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use uinotify_wire::REQUEST_BYTES_MAX;
 
 /// The most descriptors that a request carries: the reply object and one more.
@@ -15,7 +15,6 @@ const DESCRIPTORS_MAX: usize = 2;
 #[derive(Debug)]
 pub(crate) struct Inbox {
     bytes: Vec<u8>,
-    control: Vec<u8>,
 }
 
 /// What was received.
@@ -23,14 +22,23 @@ pub(crate) struct Inbox {
 pub(crate) struct Packet {
     /// Bytes in the inbox.
     pub(crate) length: usize,
-    /// In the order in which they were sent. What a packet carries beyond the two of a request, the kernel drops.
+    /// In the order in which they were sent.
     pub(crate) descriptors: Vec<OwnedFd>,
+    /// There were more descriptors than a request carries, or than this process has room for.
+    pub(crate) lacks_descriptors: bool,
 }
+
+/// Room for the control message of a request.
+#[repr(C, align(8))]
+struct Control([u8; CONTROL_BYTES]);
+
+// SAFETY: CMSG_SPACE only computes.
+const CONTROL_BYTES: usize = unsafe { libc::CMSG_SPACE((DESCRIPTORS_MAX * size_of::<RawFd>()) as u32) } as usize;
 
 impl Inbox {
     pub(crate) fn new() -> Self {
         // One byte more than the largest request, so that a larger packet does not parse.
-        Self { bytes: vec![0; REQUEST_BYTES_MAX + 1], control: cmsg_space!([i32; DESCRIPTORS_MAX]) }
+        Self { bytes: vec![0; REQUEST_BYTES_MAX + 1] }
     }
 
     /// Receives one packet. `Ok(None)` when there is none.
@@ -39,31 +47,67 @@ impl Inbox {
     ///
     /// ECONNRESET also for the end of the connection.
     pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>) -> Result<Option<Packet>, Errno> {
-        let mut pieces = [IoSliceMut::new(&mut self.bytes)];
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-        let message = match recvmsg::<()>(socket.as_raw_fd(), &mut pieces, Some(&mut self.control), flags) {
-            Ok(message) => message,
+        let mut piece = libc::iovec { iov_base: self.bytes.as_mut_ptr().cast(), iov_len: self.bytes.len() };
+        let mut control = Control([0; CONTROL_BYTES]);
+        // SAFETY: all zeroes is a header without anything.
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        header.msg_iov = &raw mut piece;
+        header.msg_iovlen = 1;
+        header.msg_control = control.0.as_mut_ptr().cast();
+        header.msg_controllen = CONTROL_BYTES as _;
+        let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+        // SAFETY: the header, its piece and its control buffer live in this frame and in `self`, with their lengths beside them.
+        let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags) };
+        let length = match Errno::result(received) {
+            Ok(length) => length.unsigned_abs(),
             Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
             Err(errno) => return Err(errno),
         };
-        let length = message.bytes;
-        let mut descriptors = Vec::new();
-        for control in message.cmsgs()? {
-            if let ControlMessageOwned::ScmRights(numbers) = control {
-                // SAFETY: the kernel has just installed these descriptors for this message, and nobody else has them.
-                descriptors.extend(numbers.into_iter().map(|number| unsafe { OwnedFd::from_raw_fd(number) }));
-            }
-        }
-        if length == 0 && descriptors.is_empty() {
+        let descriptors = descriptors(&header);
+        if length == 0 && descriptors.is_empty() && has_hung_up(socket) {
             return Err(Errno::ECONNRESET);
         }
-        Ok(Some(Packet { length, descriptors }))
+        let lacks_descriptors = header.msg_flags & libc::MSG_CTRUNC != 0;
+        Ok(Some(Packet { length, descriptors, lacks_descriptors }))
     }
 
     /// The bytes of a packet.
     pub(crate) fn bytes(&self, packet: &Packet) -> &[u8] {
         &self.bytes[..packet.length]
     }
+}
+
+/// Takes every descriptor that came with a message, also with one that was cut off: they are installed, and somebody must own them.
+fn descriptors(header: &libc::msghdr) -> Vec<OwnedFd> {
+    let mut taken = Vec::new();
+    // SAFETY: the header was filled by the kernel.
+    let mut message = unsafe { libc::CMSG_FIRSTHDR(header) };
+    while !message.is_null() {
+        // SAFETY: the macros give headers within the control buffer only.
+        let libc::cmsghdr { cmsg_len, cmsg_level, cmsg_type, .. } = unsafe { message.read() };
+        if cmsg_level == libc::SOL_SOCKET && cmsg_type == libc::SCM_RIGHTS {
+            // SAFETY: it points behind the header.
+            let data = unsafe { libc::CMSG_DATA(message) }.cast::<RawFd>();
+            // SAFETY: it only computes.
+            let header_bytes = unsafe { libc::CMSG_LEN(0) } as usize;
+            for index in 0..cmsg_len.saturating_sub(header_bytes) / size_of::<RawFd>() {
+                // SAFETY: within the length that the kernel wrote.
+                let number = unsafe { data.wrapping_add(index).read_unaligned() };
+                // SAFETY: the kernel has just installed this descriptor for this message, and nobody else has it.
+                taken.push(unsafe { OwnedFd::from_raw_fd(number) });
+            }
+        }
+        // SAFETY: both headers are the kernel's.
+        message = unsafe { libc::CMSG_NXTHDR(header, message) };
+    }
+    taken
+}
+
+/// Has everybody closed the other end?
+pub(crate) fn has_hung_up(socket: BorrowedFd<'_>) -> bool {
+    let mut entry = [PollFd::new(socket, PollFlags::empty())];
+    poll(&mut entry, PollTimeout::ZERO) == Ok(1)
+        && entry[0].revents().is_some_and(|found| found.contains(PollFlags::POLLHUP))
 }
 
 /// Sends one packet in two parts, with descriptors, never waiting.

@@ -15,6 +15,7 @@ mod reply;
 mod session;
 mod settle_page;
 pub mod status;
+mod vigil;
 mod window;
 
 pub use config::{Config, LimitOverrides, SetNextWd};

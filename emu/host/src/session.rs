@@ -162,6 +162,13 @@ impl Session {
         self.end_cycle();
     }
 
+    /// A cycle, if the source holds anything.
+    pub(crate) fn deliver_held(&mut self, tools: &mut Tools) {
+        if self.source.queued_bytes() > 0 {
+            self.deliver(tools);
+        }
+    }
+
     /// A cycle that only sends.
     pub(crate) fn refill(&mut self, tools: &mut Tools) {
         self.begin_cycle();
@@ -231,7 +238,11 @@ impl Session {
 
     /// The kernel's queue was full: an IN_IGNORED may be among what it dropped, as it would have been for the program.
     fn find_ended_watches(&mut self, tools: &mut Tools) {
-        let Ok(living) = self.source.living() else { return };
+        let Ok(living) = self.source.living() else {
+            // No descriptor left for it: the next time.
+            self.has_lost_events = true;
+            return;
+        };
         // Those whose IN_IGNORED is still to come end by it.
         self.take_held(tools);
         let watches: Vec<_> = tools.engine.watches(self.group).map(|watch| (watch.wd, watch.object)).collect();

@@ -1,6 +1,7 @@
 //! What happens when the library is loaded.
 
 use core::ffi::{CStr, c_char};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{identity, memory, next, settings};
 
@@ -28,8 +29,13 @@ impl Iterator for Environment {
     }
 }
 
-/// Finds the next functions, reads the settings and looks for instances that came through exec.
+/// Finds the next functions, reads the settings and looks for instances that came through exec; once. The constructors of other
+/// libraries may run before ours and open instances, so `inotify_init` calls this too.
 pub fn initialise() {
+    static IS_DONE: AtomicBool = AtomicBool::new(false);
+    if IS_DONE.load(Ordering::Relaxed) || IS_DONE.swap(true, Ordering::Relaxed) {
+        return;
+    }
     next::initialise();
     // SAFETY: libc sets the pointer before it runs constructors.
     let environment = unsafe { environ };

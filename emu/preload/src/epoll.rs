@@ -76,23 +76,45 @@ pub unsafe fn wait(
         return first;
     }
     let errno = ErrnoKept::now();
-    let rest = events.wrapping_add(first as usize);
-    let second = wait(rest, events_max - first, true);
-    errno.restore();
     let mut total = first;
-    for index in 0..second.max(0) {
-        // SAFETY: the kernel has just filled this element.
-        let found = unsafe { rest.wrapping_add(index as usize).read() };
-        // A level-triggered descriptor of the first answer is reported once more.
-        // SAFETY: the elements below `total` are filled.
-        let known = (0..total).find(|&known| unsafe { events.wrapping_add(known as usize).read() }.data == found.data);
-        // SAFETY: the index is below `events_max`: as many elements were filled.
-        let to = unsafe { &mut *events.wrapping_add(known.unwrap_or(total) as usize) };
-        let bits = if known.is_some() { to.events | found.events } else { found.events };
-        *to = Event { events: bits, data: found.data };
-        total += i32::from(known.is_none());
+    // Level-triggered descriptors of the first answer come once more, and may stand before ours: the kernel goes round, so that
+    // after so many looks every one has been seen.
+    let looks_max = first / (events_max - first) + 2;
+    for _ in 0..looks_max {
+        let room = events_max - total;
+        if room == 0 {
+            break;
+        }
+        let rest = events.wrapping_add(total as usize);
+        let found = wait(rest, room, true);
+        for index in 0..found.max(0) {
+            // SAFETY: the kernel has just filled this element, and joining only writes to elements before it or to itself.
+            let event = unsafe { rest.wrapping_add(index as usize).read() };
+            // SAFETY: the elements below `total` are filled, and `total` is at most the index of this one.
+            total += unsafe { join(events, total, event) };
+        }
+        if found < room {
+            break;
+        }
     }
+    errno.restore();
     total
+}
+
+/// Joins an event with the one of the same data among the first `total`, or puts it behind them. How many more there are then.
+///
+/// # Safety
+///
+/// `events` must have room for `total` elements, which are filled, and for one more.
+unsafe fn join(events: *mut Event, total: i32, event: Event) -> i32 {
+    // SAFETY: by this function's contract.
+    let data = |index: i32| unsafe { events.wrapping_add(index as usize).read() }.data;
+    let known = (0..total).find(|&index| data(index) == event.data);
+    // SAFETY: by this function's contract.
+    let to = unsafe { &mut *events.wrapping_add(known.unwrap_or(total) as usize) };
+    let bits = if known.is_some() { to.events | event.events } else { event.events };
+    *to = Event { events: bits, data: event.data };
+    i32::from(known.is_none())
 }
 
 /// After exec: an epoll descriptor that was inherited may hold an instance that was inherited.

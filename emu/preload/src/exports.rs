@@ -5,6 +5,8 @@
 
 use core::ffi::{c_char, c_int, c_ulong, c_void};
 
+use uinotify_wire::{IOC_GETNEXTWD, IOC_SETNEXTWD};
+
 use crate::bitmap::{EPOLLS, INSTANCES};
 use crate::epoll::{self, Event};
 use crate::errno::report;
@@ -60,6 +62,7 @@ extern "C" fn inotify_init() -> c_int {
 
 #[unsafe(no_mangle)]
 extern "C" fn inotify_init1(flags: c_int) -> c_int {
+    constructor::initialise();
     if settings::emulator().is_some() {
         return report(instance::open(flags)) as c_int;
     }
@@ -68,7 +71,7 @@ extern "C" fn inotify_init1(flags: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn inotify_add_watch(fd: c_int, path: *const c_char, mask: u32) -> c_int {
-    if let Some(instance) = identity::hinted(fd) {
+    if let Some(instance) = identity::sought(fd) {
         // SAFETY: the path is the caller's.
         return report(unsafe { instance::add_watch(&instance, path.cast(), mask) }) as c_int;
     }
@@ -78,7 +81,7 @@ unsafe extern "C" fn inotify_add_watch(fd: c_int, path: *const c_char, mask: u32
 
 #[unsafe(no_mangle)]
 extern "C" fn inotify_rm_watch(fd: c_int, wd: c_int) -> c_int {
-    if let Some(instance) = identity::hinted(fd) {
+    if let Some(instance) = identity::sought(fd) {
         return report(instance::remove_watch(&instance, wd)) as c_int;
     }
     next!(inotify_rm_watch: fn(fd: c_int, wd: c_int) -> c_int, else number::INOTIFY_RM_WATCH, [fd, wd])
@@ -86,7 +89,9 @@ extern "C" fn inotify_rm_watch(fd: c_int, wd: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: usize) -> c_int {
-    if let Some(instance) = identity::hinted(fd) {
+    let is_for_inotify = matches!(request as u32, IOC_SETNEXTWD | IOC_GETNEXTWD);
+    let instance = if is_for_inotify { identity::sought(fd) } else { identity::hinted(fd) };
+    if let Some(instance) = instance {
         // SAFETY: the argument is the caller's.
         return report(unsafe { descriptor::ioctl(&instance, request as u32, argument) }) as c_int;
     }

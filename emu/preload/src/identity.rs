@@ -5,7 +5,7 @@ use uinotify_wire::{InstanceName, NAME_PREFIX};
 use crate::bitmap::INSTANCES;
 use crate::raw::{self, Errno, UnixAddress};
 use crate::slot::{self, Slot};
-use crate::{memory, raw::Outcome};
+use crate::{memory, raw::Outcome, settings};
 
 /// A descriptor that was proved to be an emulated instance.
 #[derive(Clone, Copy)]
@@ -68,6 +68,17 @@ pub fn instance(fd: i32) -> Option<Instance> {
 #[inline]
 pub fn hinted(fd: i32) -> Option<Instance> {
     if INSTANCES.contains(fd) { instance(fd) } else { None }
+}
+
+/// The instance behind `fd` for a call that is meant for inotify: a descriptor without a bit, which may have come by ways that
+/// nobody sees, is looked at once more.
+pub fn sought(fd: i32) -> Option<Instance> {
+    hinted(fd).or_else(|| {
+        if settings::is_active() {
+            mark_if_ours(fd);
+        }
+        hinted(fd)
+    })
 }
 
 /// Marks `fd`, which has just come from somewhere, if it is ours.

@@ -5,7 +5,7 @@
 
 use core::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
-use crate::raw;
+use crate::{raw, slot};
 
 /// The pid of the owner, in a page that fork wipes; null before the constructor and where the kernel cannot wipe (before 4.14).
 static WIPED: AtomicPtr<AtomicI32> = AtomicPtr::new(core::ptr::null_mut());
@@ -35,7 +35,10 @@ pub fn owner() -> Option<i32> {
     // SAFETY: set once by `initialise` to a page that is never unmapped.
     let word = unsafe { &*word };
     match word.compare_exchange(0, pid, Ordering::Relaxed, Ordering::Relaxed) {
-        Ok(_) => Some(pid),
+        Ok(_) => {
+            slot::forget_business_of_parent();
+            Some(pid)
+        }
         Err(owner) => (owner == pid).then_some(pid),
     }
 }

@@ -26,6 +26,8 @@ impl Errno {
     pub const NOTSOCK: Self = Self(88);
     pub const NOPROTOOPT: Self = Self(92);
     pub const CONNRESET: Self = Self(104);
+    pub const NOTCONN: Self = Self(107);
+    pub const CONNREFUSED: Self = Self(111);
     pub const OPNOTSUPP: Self = Self(95);
 }
 
@@ -327,6 +329,12 @@ pub fn duplicate_from(fd: i32, lowest: i32) -> Result<i32, Errno> {
 pub fn read_nothing(fd: i32) -> Outcome {
     // SAFETY: a count of 0 lets the kernel write nothing.
     unsafe { syscall(number::READ, [fd as usize, 0, 0, 0, 0, 0]) }
+}
+
+/// Is this an inotify descriptor? The kernel looks at that before it looks at the path, which is bad.
+pub fn is_inotify(fd: i32) -> bool {
+    // SAFETY: the kernel answers EFAULT for a null path.
+    unsafe { syscall(number::INOTIFY_ADD_WATCH, [fd as usize, 0, 1, 0, 0, 0]) == Err(Errno::FAULT) }
 }
 
 /// `openat` from the working directory.

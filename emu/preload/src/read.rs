@@ -135,19 +135,21 @@ fn pull(instance: &Instance, buffer: &mut Buffer) -> Result<Pulled, Errno> {
         Err(Failure::Dead) => Ok(Pulled::Dead),
         Err(Failure::Unreachable) => Err(Errno::FAULT),
         Err(Failure::Refused(Errno::FAULT)) => {
-            // The whole reply is lost to the bad page, but Linux consumes one event at a time: all go back, and come one by one.
-            give_back(instance, &[]);
+            // The whole reply did not fit the bad page, but Linux consumes one event at a time: all are put back, and come one by
+            // one.
             settle::request(instance).map_err(|_| Errno::IO)?;
             take(instance, buffer, false, Quiet::Unknown)?;
             Err(Errno::FAULT)
         }
+        // What was read already is not to be lost.
+        Err(Failure::Refused(_)) if buffer.filled > 0 => Ok(Pulled::TooSmall),
         Err(Failure::Refused(errno)) => {
             Err(if errno == Errno::MFILE || errno == Errno::NFILE { Errno::NOMEM } else { errno })
         }
     }
 }
 
-/// Returns events to the emulator: one record, or, if it is empty, those of the last reply.
+/// Returns an event to the emulator.
 fn give_back(instance: &Instance, record: &[u8]) {
     let request = Request { kind: RequestKind::Return, argument: 0, word: 0, payload: record };
     let _ = request::ask(instance, &request, Some(instance.fd), Into::NOTHING);
@@ -177,6 +179,7 @@ fn take(instance: &Instance, buffer: &mut Buffer, may_wait: bool, quiet: Quiet) 
             Err(Refusal::NoRoom) => return Ok(Stop::NoRoom),
             Err(Refusal::Errno(Errno::AGAIN)) => return Ok(Stop::Empty),
             Err(Refusal::Errno(Errno::INTR)) => return Ok(Stop::Interrupted),
+            Err(Refusal::Errno(errno)) if errno != Errno::FAULT && buffer.filled > 0 => return Ok(Stop::NoRoom),
             Err(Refusal::Errno(errno)) => return Err(errno),
         }
         wait = false;

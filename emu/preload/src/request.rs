@@ -5,6 +5,7 @@
 //! control connection, where this process has one, spares the pipe.
 
 use core::ffi::c_void;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use uinotify_wire::{REPLY_BYTES, Reply, Request, RequestKind, TOKEN_BYTES, VALUE_OFFSET};
 
@@ -84,6 +85,44 @@ impl Control {
     }
 }
 
+/// Waiting for a reply without sleeping, for a moment: where the emulator runs on another processor that is awake, the reply is
+/// there before this one has fallen asleep, and being woken takes several times as long as the request.
+struct Spins {
+    /// How many requests are to sleep at once, as spinning was in vain lately.
+    to_skip: AtomicU32,
+    /// How many it will be after the next failure.
+    penalty: AtomicU32,
+}
+
+static SPINS: Spins = Spins { to_skip: AtomicU32::new(0), penalty: AtomicU32::new(Spins::PENALTY_MIN) };
+
+impl Spins {
+    /// Some twenty microseconds.
+    const TRIES: u32 = 128;
+    const PENALTY_MIN: u32 = 4;
+    const PENALTY_MAX: u32 = 512;
+
+    /// Tries until there is another answer than EAGAIN.
+    fn attempt(&self, mut receive: impl FnMut() -> raw::Outcome) -> raw::Outcome {
+        let to_skip = self.to_skip.load(Ordering::Relaxed);
+        if to_skip > 0 {
+            self.to_skip.store(to_skip - 1, Ordering::Relaxed);
+            return Err(Errno::AGAIN);
+        }
+        for _ in 0..Self::TRIES {
+            let received = receive();
+            if received != Err(Errno::AGAIN) {
+                self.penalty.store(Self::PENALTY_MIN, Ordering::Relaxed);
+                return received;
+            }
+        }
+        let penalty = self.penalty.load(Ordering::Relaxed);
+        self.to_skip.store(penalty, Ordering::Relaxed);
+        self.penalty.store((2 * penalty).min(Self::PENALTY_MAX), Ordering::Relaxed);
+        Err(Errno::AGAIN)
+    }
+}
+
 /// Sends a request.
 fn send(fd: i32, request: &Request<'_>, fds: &[i32]) -> Result<(), Errno> {
     let mut header_bytes = request.header();
@@ -144,9 +183,17 @@ fn receive(fd: i32, into: Into, flags: i32) -> Result<(Reply, [Option<i32>; 2]),
         control_length: CONTROL_HEADER_BYTES + 8,
         flags: 0,
     };
-    // SAFETY: the fixed part and the control buffer live in this frame; the rest is the program's own buffer, or a bad address,
-    // which gives EFAULT.
-    let length = match unsafe { raw::receive_message(fd, &mut message, flags) } {
+    let received = SPINS.attempt(|| {
+        // SAFETY: the fixed part and the control buffer live in this frame; the rest is the program's own buffer, or a bad
+        // address, which gives EFAULT.
+        unsafe { raw::receive_message(fd, &mut message, flags | MSG_DONTWAIT) }
+    });
+    let length = match received {
+        // SAFETY: as above.
+        Err(Errno::AGAIN) => unsafe { raw::receive_message(fd, &mut message, flags) },
+        received => received,
+    };
+    let length = match length {
         Ok(length) => length,
         Err(errno @ Errno::FAULT) => return Err(Failure::Refused(errno)),
         Err(_) => return Err(Failure::Dead),
@@ -166,7 +213,15 @@ fn receive(fd: i32, into: Into, flags: i32) -> Result<(Reply, [Option<i32>; 2]),
     Ok((reply, fds))
 }
 
-/// Asks, and waits for the answer.
+/// What a request that could not be sent means.
+fn failure(errno: Errno) -> Failure {
+    match errno {
+        Errno::PIPE | Errno::CONNRESET | Errno::CONNREFUSED | Errno::NOTCONN => Failure::Dead,
+        errno => Failure::Refused(errno),
+    }
+}
+
+/// Asks, and waits for the answer. EFAULT for a reply with events has put them back.
 pub fn ask(instance: &Instance, request: &Request<'_>, object: Option<i32>, into: Into) -> Result<Reply, Failure> {
     let object = object.as_slice();
     if let Some(slot) = instance.slot
@@ -177,8 +232,13 @@ pub fn ask(instance: &Instance, request: &Request<'_>, object: Option<i32>, into
         }
         let answer = match send(control.fd, request, object) {
             Ok(()) => receive(control.fd, into, 0).map(|(reply, _)| reply),
-            Err(_) => Err(Failure::Dead),
+            Err(errno) => Err(failure(errno)),
         };
+        if answer == Err(Failure::Refused(Errno::FAULT)) && into.events_room > 0 {
+            // Before anybody else can ask on this connection, which remembers its last reply only.
+            let back = Request::new(RequestKind::Return, 0, 0);
+            let _ = send(control.fd, &back, &[instance.fd]).map(|()| receive(control.fd, Into::NOTHING, 0));
+        }
         if answer != Err(Failure::Dead) {
             return answer;
         }
@@ -201,7 +261,7 @@ fn ask_over_instance(instance: &Instance, request: &Request<'_>, object: &[i32],
     let _ = raw::close(writer);
     let answer = match sent {
         Ok(()) => receive_from_pipe(reader, Into { events_room: 0, ..into }),
-        Err(_) => Err(Failure::Dead),
+        Err(errno) => Err(failure(errno)),
     };
     let _ = raw::close(reader);
     answer
@@ -228,7 +288,7 @@ pub fn attach(instance: &Instance) {
     let request = Request::new(RequestKind::Attach, 0, 0);
     let answer = match slot.control(pid) {
         Some(control) => send(control.fd, &request, &[])
-            .map_err(Failure::Refused)
+            .map_err(failure)
             .and_then(|()| receive(control.fd, Into::NOTHING, MSG_CMSG_CLOEXEC)),
         // Another thread is using it: the next call will do.
         None if slot.has_control(pid) => return,
@@ -260,7 +320,7 @@ fn attach_with_new_connection(
     let ours = high(ours);
     let answer = match sent {
         Ok(()) => receive(ours, Into::NOTHING, MSG_CMSG_CLOEXEC),
-        Err(_) => Err(Failure::Dead),
+        Err(errno) => Err(failure(errno)),
     };
     if answer.is_ok() {
         slot.set_control(ours, pid);

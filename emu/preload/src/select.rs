@@ -51,7 +51,7 @@ impl Sets {
     /// As for `concern_us`, and the kernel may write the sets.
     pub unsafe fn select(&self, is_immediate: bool, wait: impl FnOnce() -> i32) -> i32 {
         let words = self.words().min(WORDS_MAX);
-        let mut asked = [0u64; WORDS_MAX];
+        let (mut asked, mut hidden) = ([0u64; WORDS_MAX], [0u64; WORDS_MAX]);
         for (index, asked) in asked.iter_mut().enumerate().take(words) {
             // A socket can always be written, inotify never.
             if !self.writable.is_null() {
@@ -60,6 +60,9 @@ impl Sets {
                 for bit in Ones(*writable & INSTANCES.word(index)) {
                     if identity::instance((index * 64) as i32 + bit).is_some() {
                         *writable &= !(1 << bit);
+                        if let Some(hidden) = hidden.get_mut(index) {
+                            *hidden |= 1 << bit;
+                        }
                     }
                 }
             }
@@ -71,10 +74,16 @@ impl Sets {
         }
         if is_immediate {
             for_each(&asked, settle_descriptor);
-            return wait();
         }
         let mut ready = wait();
-        if ready >= 0 {
+        if ready < 0 {
+            // Linux leaves the sets as they were.
+            for_each(&hidden, |fd| {
+                // SAFETY: a bit was hidden only in a set that is not null.
+                let word = unsafe { &mut *self.writable.wrapping_add(fd as usize / 64) };
+                *word |= 1 << (fd % 64);
+            });
+        } else if !is_immediate {
             for_each(&asked, |fd| {
                 // SAFETY: a descriptor was asked for only from a set that is not null.
                 let word = unsafe { &mut *self.readable.wrapping_add(fd as usize / 64) };

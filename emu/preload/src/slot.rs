@@ -91,13 +91,23 @@ pub fn find(identity: u64) -> Option<&'static Slot> {
 
 /// A new slot for an instance, in the place of another one's if need be. Only for the owner of the memory.
 pub fn create(identity: u64) -> Option<&'static Slot> {
-    let slot =
-        probes(identity).find(|slot| slot.identity.load(Ordering::Relaxed) == 0).or_else(|| probes(identity).next())?;
-    let sequence = slot.lock()?;
-    slot.drop_descriptors();
-    slot.identity.store(identity, Ordering::Release);
-    slot.unlock(sequence);
+    let slot = probes(identity)
+        .find(|slot| slot.identity.load(Ordering::Relaxed) == 0)
+        .or_else(|| probes(identity).find(|slot| slot.holds_nothing() || slot.has_ended()))?;
+    slot.change(|| {
+        slot.drop_descriptors();
+        slot.identity.store(identity, Ordering::Release);
+    })?;
     Some(slot)
+}
+
+/// To be called in a new process, once: what threads of the parent were doing at the fork, nobody will end here.
+pub fn forget_business_of_parent() {
+    for slot in &TABLE {
+        let sequence = slot.sequence.load(Ordering::Relaxed);
+        slot.sequence.store(sequence.next_multiple_of(2), Ordering::Relaxed);
+        slot.control_busy.store(0, Ordering::Relaxed);
+    }
 }
 
 /// Gives the shim's own descriptors back to a program that has no number left. True if there were any.
@@ -117,11 +127,7 @@ fn release_where(is_meant: impl Fn(&Slot) -> bool) -> bool {
         if slot.holds_nothing() || !is_meant(slot) {
             continue;
         }
-        let Some(sequence) = slot.lock() else { continue };
-        if slot.control_busy.load(Ordering::Acquire) == 0 {
-            any |= slot.drop_descriptors();
-        }
-        slot.unlock(sequence);
+        any |= slot.change(|| slot.drop_descriptors()) == Some(true);
     }
     any
 }
@@ -159,6 +165,18 @@ impl Slot {
         self.sequence.store(sequence.wrapping_add(2), Ordering::Release);
     }
 
+    /// Makes a change while no request is under way, or does nothing.
+    fn change<T>(&self, change: impl FnOnce() -> T) -> Option<T> {
+        self.control_busy.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        let result = self.lock().map(|sequence| {
+            let result = change();
+            self.unlock(sequence);
+            result
+        });
+        self.control_busy.store(0, Ordering::Release);
+        result
+    }
+
     /// Closes what is verifiably ours and forgets the rest. True if anything was closed. Within a change.
     fn drop_descriptors(&self) -> bool {
         let control = self.control_fd.swap(NONE, Ordering::Relaxed);
@@ -183,37 +201,34 @@ impl Slot {
 
     /// The instance's last descriptor in this process is about to go.
     pub fn release(&self, identity: u64) {
-        let Some(sequence) = self.lock() else { return };
-        if self.identity.load(Ordering::Relaxed) == identity && self.control_busy.load(Ordering::Acquire) == 0 {
-            self.drop_descriptors();
-            self.identity.store(0, Ordering::Relaxed);
-        }
-        self.unlock(sequence);
+        self.change(|| {
+            if self.identity.load(Ordering::Relaxed) == identity {
+                self.drop_descriptors();
+                self.identity.store(0, Ordering::Relaxed);
+            }
+        });
     }
 
     /// Keeps a control connection that `pid` has just made.
     pub fn set_control(&self, fd: i32, pid: i32) {
-        let (Some(sequence), Some(identity)) = (self.lock(), socket_identity(fd)) else {
+        let is_kept = socket_identity(fd).and_then(|identity| {
+            self.change(|| {
+                // Another thread may have been first. What fork has copied nobody uses here.
+                if self.has_control(pid) {
+                    return false;
+                }
+                let old = self.control_fd.swap(fd, Ordering::Relaxed);
+                let old_identity = self.control_identity.swap(identity, Ordering::Relaxed);
+                self.control_pid.store(pid, Ordering::Relaxed);
+                if old >= 0 && old != fd && socket_identity(old) == Some(old_identity) {
+                    let _ = raw::close(old);
+                }
+                true
+            })
+        });
+        if is_kept != Some(true) {
             let _ = raw::close(fd);
-            return;
-        };
-        // Another thread's, that is waiting for its reply, is not to be closed under it. What fork has copied nobody uses here.
-        if self.has_control(pid)
-            && self.control_busy.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err()
-        {
-            self.unlock(sequence);
-            let _ = raw::close(fd);
-            return;
         }
-        let old = self.control_fd.swap(fd, Ordering::Relaxed);
-        let old_identity = self.control_identity.swap(identity, Ordering::Relaxed);
-        self.control_pid.store(pid, Ordering::Relaxed);
-        self.control_busy.store(0, Ordering::Release);
-        if old >= 0 && old != fd && socket_identity(old) == Some(old_identity) {
-            // The copy that fork made of the parent's.
-            let _ = raw::close(old);
-        }
-        self.unlock(sequence);
     }
 
     /// Has process `pid` made a control connection, which may be in use?
@@ -309,7 +324,7 @@ impl Slot {
         if sequence & 1 != 0 || source < 0 || page.is_null() || self.identity.load(Ordering::Relaxed) != identity {
             return Quiet::Unknown;
         }
-        // Only an inotify descriptor with an empty queue answers EAGAIN here; any other file under this number gives doubt.
+        // An inotify descriptor with an empty queue answers EAGAIN; nearly every other file under this number gives doubt.
         if raw::read_nothing(source) != Err(Errno::AGAIN) {
             return Quiet::Unknown;
         }
@@ -341,5 +356,5 @@ impl Slot {
 
 /// Can this descriptor still be the inotify instance that was put there?
 fn is_source(fd: i32) -> bool {
-    matches!(raw::read_nothing(fd), Err(Errno::AGAIN | Errno::INVAL))
+    raw::is_inotify(fd)
 }

@@ -5,6 +5,8 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::Path;
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::sys::inotify::InitFlags;
@@ -50,7 +52,7 @@ impl Instance {
         const STEERING: u32 = libc::IN_ONLYDIR | libc::IN_DONT_FOLLOW;
         // IN_ISDIR is stored as nothing: with it the kernel accepts a mask that asks for no event.
         let mask = if mask & !STEERING == 0 { libc::IN_ISDIR } else { mask & !STEERING };
-        let path = CString::new(format!("/proc/self/fd/{}", object.as_raw_fd())).map_err(|_| Errno::EINVAL)?;
+        let path = CString::new(format!("{}{}", descriptors(), object.as_raw_fd())).map_err(|_| Errno::EINVAL)?;
         // SAFETY: `path` is a string that lives through the call.
         let wd = unsafe { libc::inotify_add_watch(self.fd.as_raw_fd(), path.as_ptr(), mask) };
         Errno::result(wd).map(KernelWd)
@@ -116,6 +118,16 @@ impl AsFd for Instance {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Where procfs shows this process's descriptors. The name `self` is a link, which would be followed for every watch.
+fn descriptors() -> &'static str {
+    static FOLDER: OnceLock<String> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let process = fs::read_link("/proc/self").ok();
+        let process = process.as_deref().and_then(Path::to_str).unwrap_or("self");
+        format!("/proc/{process}/fd/")
+    })
 }
 
 /// The wds of the lines `inotify wd:HEX ...` (semantics FD-15).
