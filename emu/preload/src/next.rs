@@ -30,7 +30,7 @@ functions! {
     inotify_init, inotify_init1, inotify_add_watch, inotify_rm_watch, ioctl, read, __read_chk, readv, write, close, dup, dup2,
     dup3, fcntl, fcntl64, recv, recvmsg, recvmmsg, poll, __poll_chk, ppoll, __ppoll_chk, select, pselect, epoll_ctl, epoll_wait,
     epoll_pwait, epoll_pwait2, recvfrom, getsockopt, setsockopt, shutdown, fchmod, fallocate, fallocate64, lseek, lseek64, splice,
-    sendfile,
+    sendfile, send, sendto, sendmsg, getsockname, getpeername, writev,
 }
 
 /// Address of a function, or `None`.

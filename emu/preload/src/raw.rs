@@ -50,16 +50,19 @@ pub mod number {
     pub const MMAP: usize = 9;
     pub const IOCTL: usize = 16;
     pub const READV: usize = 19;
+    pub const WRITEV: usize = 20;
     pub const MADVISE: usize = 28;
     pub const DUP: usize = 32;
     pub const GETPID: usize = 39;
     pub const SENDFILE: usize = 40;
     pub const SOCKET: usize = 41;
     pub const CONNECT: usize = 42;
+    pub const SENDTO: usize = 44;
     pub const RECVFROM: usize = 45;
     pub const SENDMSG: usize = 46;
     pub const RECVMSG: usize = 47;
     pub const SHUTDOWN: usize = 48;
+    pub const GETSOCKNAME: usize = 51;
     pub const GETPEERNAME: usize = 52;
     pub const SOCKETPAIR: usize = 53;
     pub const SETSOCKOPT: usize = 54;
@@ -113,6 +116,7 @@ pub mod number {
     pub const READ: usize = 63;
     pub const WRITE: usize = 64;
     pub const READV: usize = 65;
+    pub const WRITEV: usize = 66;
     pub const SENDFILE: usize = 71;
     pub const PSELECT6: usize = 72;
     pub const PPOLL: usize = 73;
@@ -125,7 +129,9 @@ pub mod number {
     pub const SOCKET: usize = 198;
     pub const SOCKETPAIR: usize = 199;
     pub const CONNECT: usize = 203;
+    pub const GETSOCKNAME: usize = 204;
     pub const GETPEERNAME: usize = 205;
+    pub const SENDTO: usize = 206;
     pub const RECVFROM: usize = 207;
     pub const SETSOCKOPT: usize = 208;
     pub const GETSOCKOPT: usize = 209;

@@ -28,6 +28,11 @@ refused! {
     getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, size: *mut u32) -> c_int, NOTSOCK, GETSOCKOPT;
     setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, size: u32) -> c_int, NOTSOCK, SETSOCKOPT;
     shutdown(fd: c_int, how: c_int) -> c_int, NOTSOCK, SHUTDOWN;
+    sendto(fd: c_int, buffer: *const c_void, length: usize, flags: c_int, address: *const c_void, size: u32) -> isize, NOTSOCK, SENDTO;
+    sendmsg(fd: c_int, header: *const c_void, flags: c_int) -> isize, NOTSOCK, SENDMSG;
+    getsockname(fd: c_int, address: *mut c_void, size: *mut u32) -> c_int, NOTSOCK, GETSOCKNAME;
+    getpeername(fd: c_int, address: *mut c_void, size: *mut u32) -> c_int, NOTSOCK, GETPEERNAME;
+    writev(fd: c_int, pieces: *const c_void, count: c_int) -> isize, BADF, WRITEV;
     fchmod(fd: c_int, mode: c_uint) -> c_int, OPNOTSUPP, FCHMOD;
     fallocate(fd: c_int, mode: c_int, offset: i64, length: i64) -> c_int, BADF, FALLOCATE;
     fallocate64(fd: c_int, mode: c_int, offset: i64, length: i64) -> c_int, BADF, FALLOCATE;
@@ -40,6 +45,15 @@ unsafe extern "C" fn recv(fd: c_int, buffer: *mut c_void, length: usize, flags: 
     }
     super::next!(recv: fn(fd: c_int, buffer: *mut c_void, length: usize, flags: c_int) -> isize,
         else number::RECVFROM, [fd, buffer, length, flags, 0, 0])
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn send(fd: c_int, buffer: *const c_void, length: usize, flags: c_int) -> isize {
+    if identity::hinted(fd).is_some() {
+        return report(Err(Errno::NOTSOCK));
+    }
+    super::next!(send: fn(fd: c_int, buffer: *const c_void, length: usize, flags: c_int) -> isize,
+        else number::SENDTO, [fd, buffer, length, flags, 0, 0])
 }
 
 /// The kernel knows five ways to seek, all of which leave an inotify descriptor where it is.
