@@ -1,5 +1,9 @@
 //! The emulator's loop.
 
+mod answers;
+mod description;
+mod sessions;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
@@ -9,29 +13,31 @@ use std::thread;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{MsgFlags, SockFlag, accept4, send};
+use nix::sys::socket::{SockFlag, accept4};
 use slab::Slab;
-use uinotify_core::{AddMask, Engine, OwnerId, Wd};
-use uinotify_wire::{InstanceName, Reply, Request, RequestKind};
+use uinotify_core::Engine;
+use uinotify_wire::{Reply, Request, RequestKind};
 
 use crate::calibration::Weights;
 use crate::closer::{Closer, close_apart};
-use crate::config::{Config, SetNextWd};
+use crate::config::Config;
 use crate::connection::{Connection, Peer};
 use crate::frame::{self, Inbox};
 use crate::limits::MachineLimits;
-use crate::programs;
-use crate::reply::{ReplyObject, error, is_path_only};
-use crate::session::{Session, Tools, errno};
+use crate::programs::{self, Presence};
+use crate::reply::{ReplyObject, error};
+use crate::session::{Session, Tools};
 use crate::settle_page::SettlePage;
-use crate::status::{EmulatorStatus, GroupStatus, LimitsStatus, PACKET_BYTES, SCHEMA, WatchStatus};
 use crate::vigil::Vigil;
 
 /// Requests that one program may have served before others get their turn.
 const REQUESTS_MAX: usize = 64;
 
 /// How often to see whether the last program has ended, when nothing else is left to do.
-const LOOK_AGAIN_MS: u16 = 500;
+const LOOK_AGAIN_MS: u16 = 250;
+
+/// How often to look again because of a process that shows no environment.
+const DOUBTS_MAX: u32 = 2;
 
 /// An emulator: its instances, and the programs that use them.
 #[derive(Debug)]
@@ -126,14 +132,21 @@ impl Emulator {
         for (index, listener) in listeners.iter().enumerate() {
             self.watch(listener.as_fd(), Token::Listener(index), EpollFlags::EPOLLIN)?;
         }
-        let mut is_alone = false;
+        let (mut is_alone, mut looks) = (false, 0);
         let mut events = [EpollEvent::empty(); 64];
         loop {
             let is_unused = is_alone && self.sessions.is_empty();
-            if is_unused && !self.config.token.is_some_and(|token| programs::has_any(&token)) {
-                return Ok(());
-            }
-            let timeout = if is_unused { EpollTimeout::from(LOOK_AGAIN_MS) } else { EpollTimeout::NONE };
+            let timeout = if is_unused {
+                let presence = self.config.token.map_or(Presence::None, |token| programs::presence(&token));
+                match presence {
+                    Presence::Some => looks = 0,
+                    Presence::Perhaps if looks < DOUBTS_MAX => looks += 1,
+                    _ => return Ok(()),
+                }
+                EpollTimeout::from(LOOK_AGAIN_MS)
+            } else {
+                EpollTimeout::NONE
+            };
             let count = match self.wait(&mut events, timeout) {
                 Err(Errno::EINTR) => continue,
                 count => count?,
@@ -337,185 +350,6 @@ impl Emulator {
         }
     }
 
-    /// What any member of a session may ask, over whatever it came.
-    fn answer(
-        &mut self,
-        id: u64,
-        request: &Request<'_>,
-        descriptors: Vec<OwnedFd>,
-        returned: &[u8],
-        events: &mut Vec<u8>,
-    ) -> Reply {
-        if request.kind == RequestKind::AddWatch {
-            let (objects, others): (Vec<_>, Vec<_>) = descriptors.into_iter().partition(|fd| is_path_only(fd.as_fd()));
-            others.into_iter().for_each(close_apart);
-            let object = objects.first().ok_or(Errno::EBADF);
-            let added = object.and_then(|object| self.add_watch(id, object.as_fd(), request.word, request.payload));
-            return added.map_or_else(error, |wd| Reply::value(wd.0));
-        }
-        let tools = &mut self.tools;
-        let Some(session) = self.sessions.get_mut(&id) else { return error(Errno::EIO) };
-        let reply = match request.kind {
-            RequestKind::RemoveWatch => match session.remove_watch(tools, Wd(request.word.cast_signed())) {
-                Ok(()) => Reply::default(),
-                Err(errno) => error(errno),
-            },
-            RequestKind::SetCursor => match self.config.setnextwd {
-                SetNextWd::NotTty => error(Errno::ENOTTY),
-                SetNextWd::Inval => error(Errno::EINVAL),
-                SetNextWd::Ok => match tools.engine.set_cursor(session.group, request.argument) {
-                    Ok(()) => Reply::default(),
-                    Err(refusal) => error(errno(refusal)),
-                },
-            },
-            RequestKind::GetCursor => match tools.engine.cursor(session.group) {
-                Ok(cursor) => Reply::value(cursor),
-                Err(refusal) => error(errno(refusal)),
-            },
-            RequestKind::Settle => session.settle_for_read(tools, request.argument, events),
-            RequestKind::Count => session.count(tools),
-            RequestKind::Return => match descriptors.first() {
-                Some(theirs) => {
-                    let record = if request.payload.is_empty() { returned } else { request.payload };
-                    session.take_back(tools, theirs.as_fd(), record);
-                    Reply::default()
-                }
-                None => error(Errno::EBADF),
-            },
-            RequestKind::AddWatch | RequestKind::Init | RequestKind::Status | RequestKind::Attach => {
-                error(Errno::EINVAL)
-            }
-        };
-        descriptors.into_iter().for_each(close_apart);
-        reply
-    }
-
-    fn add_watch(&mut self, id: u64, object: BorrowedFd<'_>, bits: u32, path: &[u8]) -> Result<Wd, Errno> {
-        let mask = AddMask::new(bits).map_err(errno)?;
-        mask.check_combination().map_err(errno)?;
-        let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
-        let group = session.group;
-        // What has ended before this call has given its number back.
-        session.deliver_held(&mut self.tools);
-        if !self.tools.engine.has_watch_room(group) {
-            self.make_room();
-        }
-        let arm = |emulator: &Self| {
-            let session = emulator.sessions.get(&id).ok_or(Errno::EIO)?;
-            session.arm(&emulator.tools.engine, object, bits)
-        };
-        let mut armed = arm(self);
-        if armed == Err(Errno::ENOSPC) {
-            self.make_room();
-            armed = arm(self);
-        }
-        let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
-        session.add_watch(&mut self.tools, armed, mask, path)
-    }
-
-    /// Linux gives places back at once: those of closed instances, and those of watches that have ended and whose IN_IGNORED is
-    /// on its way.
-    fn make_room(&mut self) {
-        self.close_ended_sessions();
-        self.closer.wait();
-        for session in self.sessions.values_mut() {
-            session.deliver(&mut self.tools);
-        }
-        for id in self.sessions.keys().copied().collect::<Vec<_>>() {
-            self.update_interest(id);
-        }
-    }
-
-    fn open_session(&mut self, key: usize, peer: Peer, request: &Request<'_>) {
-        let result = self.try_open_session(key, peer, request);
-        let Some(connection) = self.connections.get(key) else { return };
-        let sent = match &result {
-            Ok(theirs) => frame::send(connection.as_fd(), [&Reply::default().encode(), &[]], &[theirs.as_fd()]),
-            Err(errno) => frame::send(connection.as_fd(), [&error(*errno).encode(), &[]], &[]),
-        };
-        if result.is_err() || sent.is_err() {
-            self.drop_connection(key);
-        }
-    }
-
-    fn try_open_session(&mut self, key: usize, peer: Peer, request: &Request<'_>) -> Result<OwnedFd, Errno> {
-        let is_welcome = match &self.config.token {
-            Some(token) => request.payload == token,
-            None => peer.is_ourselves(),
-        };
-        if !is_welcome {
-            let Peer { pid, uid } = peer;
-            say(&format!("refused an instance to process {pid} of user {uid}, which does not belong here"));
-            return Err(Errno::ENOMEM);
-        }
-        let flags = i32::try_from(request.argument).map_err(|_| Errno::EINVAL)?;
-        if flags & !(libc::IN_NONBLOCK | libc::IN_CLOEXEC) != 0 {
-            return Err(Errno::EINVAL);
-        }
-        let theirs = match self.make_session(peer, flags) {
-            Err(Errno::EMFILE | Errno::ENFILE) => {
-                self.make_room();
-                self.make_session(peer, flags)?
-            }
-            made => made?,
-        };
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.session = Some(self.sessions_made);
-        }
-        Ok(theirs)
-    }
-
-    fn make_session(&mut self, peer: Peer, flags: i32) -> Result<OwnedFd, Errno> {
-        let limits = self.limits.with(self.config.limits);
-        let group = self.tools.engine.create_group(OwnerId(peer.uid), limits).map_err(errno)?;
-        let id = self.sessions_made + 1;
-        let name = InstanceName { emulator_pid: std::process::id().into(), start_ticks: self.start_ticks, group: id };
-        let opened = Session::open(group, peer, name, flags & libc::IN_NONBLOCK != 0).and_then(|(session, theirs)| {
-            self.watch(session.source(), Token::Source(id), EpollFlags::EPOLLIN)?;
-            self.watch(session.end(), Token::End(id), EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP)?;
-            Ok((session, theirs))
-        });
-        let (mut session, theirs) = opened.map_err(|problem| {
-            self.tools.engine.close_group(group);
-            problem.raw_os_error().map_or(Errno::ENOMEM, Errno::from_raw)
-        })?;
-        if let Some(next_wd) = self.config.next_wd {
-            // Checked by the command line.
-            let _ = self.tools.engine.set_cursor(group, u64::from(next_wd.cast_unsigned()));
-        }
-        session.line = self.page.as_mut().and_then(SettlePage::line);
-        self.sessions.insert(id, session);
-        self.sessions_made = id;
-        self.tell(&|| format!("instance {id} for process {} by kernel inotify", peer.pid));
-        Ok(theirs)
-    }
-
-    /// Ends the sessions whose programs are gone.
-    fn close_ended_sessions(&mut self) {
-        let is_ended = |session: &Session| frame::has_hung_up(session.end());
-        let ended: Vec<_> = self.sessions.iter().filter(|(_, session)| is_ended(session)).map(|(id, _)| *id).collect();
-        for id in ended {
-            self.close_session(id);
-        }
-    }
-
-    fn close_session(&mut self, id: u64) {
-        let Some(session) = self.sessions.remove(&id) else { return };
-        self.tell(&|| format!("instance {id} ended"));
-        // A program may keep the source open, so that closing it would not take it out.
-        let _ = self.epoll.delete(session.source());
-        let _ = self.epoll.delete(session.end());
-        if let (Some(page), Some(line)) = (&mut self.page, &session.line) {
-            page.release(line);
-        }
-        let (source, watched) = session.close(&mut self.tools.engine);
-        self.closer.retire(source, watched);
-        let orphans = self.connections.iter().filter(|(_, connection)| connection.session == Some(id));
-        for key in orphans.map(|(key, _)| key).collect::<Vec<_>>() {
-            self.drop_connection(key);
-        }
-    }
-
     /// Hands over what lets a program of our own user see by itself that there is nothing to ask for.
     fn attach(&mut self, id: u64, peer: Peer, key: usize) {
         let (Some(session), Some(connection)) = (self.sessions.get_mut(&id), self.connections.get(key)) else { return };
@@ -543,59 +377,6 @@ impl Emulator {
             let mut event = EpollEvent::new(flags, Token::End(id).encode());
             // The end is registered as long as the session lives.
             let _ = self.epoll.modify(session.end(), &mut event);
-        }
-    }
-
-    fn tell_status(&mut self, key: usize, peer: Peer) {
-        let status = self.status();
-        let Some(connection) = self.connections.try_remove(key) else { return };
-        let _ = self.epoll.delete(&connection);
-        if !peer.is_ourselves() && peer.uid != 0 {
-            return;
-        }
-        // A reader who takes their time holds up nobody.
-        let _ = thread::Builder::new().name("status".into()).spawn(move || {
-            let text = serde_json::to_vec(&status).unwrap_or_default();
-            if set_blocking(connection.as_fd()).is_ok() {
-                for packet in text.chunks(PACKET_BYTES) {
-                    if send(connection.as_fd().as_raw_fd(), packet, MsgFlags::MSG_NOSIGNAL).is_err() {
-                        break;
-                    }
-                }
-            }
-        });
-    }
-
-    fn status(&mut self) -> EmulatorStatus {
-        let engine = &mut self.tools.engine;
-        let groups = self.sessions.iter_mut().map(|(id, session)| {
-            session.acknowledge(engine);
-            let limits = engine.limits(session.group).unwrap_or_default();
-            let watch = |watch: uinotify_core::watches::Watch| {
-                WatchStatus::new(watch.wd.0, watch.mask, session.path(watch.object))
-            };
-            GroupStatus {
-                id: *id,
-                creator_pid: session.creator.pid,
-                owner: session.creator.uid,
-                source: "inotify".into(),
-                cursor: engine.cursor(session.group).unwrap_or(1),
-                queue_events: engine.queue_len(session.group) as u64,
-                queue_bytes: engine.queue_bytes(session.group) as u64,
-                limits: LimitsStatus {
-                    watches_max: limits.watches_max,
-                    instances_max: limits.instances_max,
-                    queue_events_max: limits.queue_events_max,
-                },
-                watches: engine.watches(session.group).map(watch).collect(),
-            }
-        });
-        let groups = groups.collect();
-        EmulatorStatus {
-            schema: SCHEMA,
-            pid: std::process::id().cast_signed(),
-            command: self.config.command.clone(),
-            groups,
         }
     }
 }
@@ -630,12 +411,6 @@ fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 /// A descriptor that can be given up.
 fn reserve() -> Option<OwnedFd> {
     File::open("/dev/null").ok().map(OwnedFd::from)
-}
-
-fn set_blocking(socket: BorrowedFd<'_>) -> Result<(), Errno> {
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
-    let flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
-    fcntl(socket, FcntlArg::F_SETFL(flags.difference(OFlag::O_NONBLOCK))).map(drop)
 }
 
 /// When this process started, in clock ticks since boot: field 22 of proc_pid_stat(5).

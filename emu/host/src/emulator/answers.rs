@@ -1,0 +1,91 @@
+//! What the members of a session ask.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use uinotify_core::{AddMask, Wd};
+use uinotify_wire::{Reply, Request, RequestKind};
+
+use super::Emulator;
+use crate::closer::close_apart;
+use crate::config::SetNextWd;
+use crate::reply::{error, is_path_only};
+use crate::session::errno;
+
+impl Emulator {
+    /// What any member of a session may ask, over whatever it came.
+    pub(super) fn answer(
+        &mut self,
+        id: u64,
+        request: &Request<'_>,
+        descriptors: Vec<OwnedFd>,
+        returned: &[u8],
+        events: &mut Vec<u8>,
+    ) -> Reply {
+        if request.kind == RequestKind::AddWatch {
+            let (objects, others): (Vec<_>, Vec<_>) = descriptors.into_iter().partition(|fd| is_path_only(fd.as_fd()));
+            others.into_iter().for_each(close_apart);
+            let object = objects.first().ok_or(Errno::EBADF);
+            let added = object.and_then(|object| self.add_watch(id, object.as_fd(), request.word, request.payload));
+            return added.map_or_else(error, |wd| Reply::value(wd.0));
+        }
+        let tools = &mut self.tools;
+        let Some(session) = self.sessions.get_mut(&id) else { return error(Errno::EIO) };
+        let reply = match request.kind {
+            RequestKind::RemoveWatch => match session.remove_watch(tools, Wd(request.word.cast_signed())) {
+                Ok(()) => Reply::default(),
+                Err(errno) => error(errno),
+            },
+            RequestKind::SetCursor => match self.config.setnextwd {
+                SetNextWd::NotTty => error(Errno::ENOTTY),
+                SetNextWd::Inval => error(Errno::EINVAL),
+                SetNextWd::Ok => match tools.engine.set_cursor(session.group, request.argument) {
+                    Ok(()) => Reply::default(),
+                    Err(refusal) => error(errno(refusal)),
+                },
+            },
+            RequestKind::GetCursor => match tools.engine.cursor(session.group) {
+                Ok(cursor) => Reply::value(cursor),
+                Err(refusal) => error(errno(refusal)),
+            },
+            RequestKind::Settle => session.settle_for_read(tools, request.argument, events),
+            RequestKind::Count => session.count(tools),
+            RequestKind::Return => match descriptors.first() {
+                Some(theirs) => {
+                    let record = if request.payload.is_empty() { returned } else { request.payload };
+                    session.take_back(tools, theirs.as_fd(), record);
+                    Reply::default()
+                }
+                None => error(Errno::EBADF),
+            },
+            RequestKind::AddWatch | RequestKind::Init | RequestKind::Status | RequestKind::Attach => {
+                error(Errno::EINVAL)
+            }
+        };
+        descriptors.into_iter().for_each(close_apart);
+        reply
+    }
+
+    fn add_watch(&mut self, id: u64, object: BorrowedFd<'_>, bits: u32, path: &[u8]) -> Result<Wd, Errno> {
+        let mask = AddMask::new(bits).map_err(errno)?;
+        mask.check_combination().map_err(errno)?;
+        let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
+        let group = session.group;
+        // What has ended before this call has given its number back.
+        session.deliver_held(&mut self.tools);
+        if !self.tools.engine.has_watch_room(group) {
+            self.make_room();
+        }
+        let arm = |emulator: &Self| {
+            let session = emulator.sessions.get(&id).ok_or(Errno::EIO)?;
+            session.arm(&emulator.tools.engine, object, bits)
+        };
+        let mut armed = arm(self);
+        if armed == Err(Errno::ENOSPC) {
+            self.make_room();
+            armed = arm(self);
+        }
+        let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
+        session.add_watch(&mut self.tools, armed, mask, path)
+    }
+}

@@ -1,0 +1,72 @@
+//! The emulator's description of itself, for `uinotify ps`.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::thread;
+
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, send};
+
+use super::Emulator;
+use crate::connection::Peer;
+use crate::status::{EmulatorStatus, GroupStatus, LimitsStatus, PACKET_BYTES, SCHEMA, WatchStatus};
+
+impl Emulator {
+    pub(super) fn tell_status(&mut self, key: usize, peer: Peer) {
+        let status = self.status();
+        let Some(connection) = self.connections.try_remove(key) else { return };
+        let _ = self.epoll.delete(&connection);
+        if !peer.is_ourselves() && peer.uid != 0 {
+            return;
+        }
+        // A reader who takes their time holds up nobody.
+        let _ = thread::Builder::new().name("status".into()).spawn(move || {
+            let text = serde_json::to_vec(&status).unwrap_or_default();
+            if set_blocking(connection.as_fd()).is_ok() {
+                for packet in text.chunks(PACKET_BYTES) {
+                    if send(connection.as_fd().as_raw_fd(), packet, MsgFlags::MSG_NOSIGNAL).is_err() {
+                        break;
+                    }
+                }
+            }
+        });
+    }
+
+    fn status(&mut self) -> EmulatorStatus {
+        let engine = &mut self.tools.engine;
+        let groups = self.sessions.iter_mut().map(|(id, session)| {
+            session.acknowledge(engine);
+            let limits = engine.limits(session.group).unwrap_or_default();
+            let watch = |watch: uinotify_core::watches::Watch| {
+                WatchStatus::new(watch.wd.0, watch.mask, session.path(watch.object))
+            };
+            GroupStatus {
+                id: *id,
+                creator_pid: session.creator.pid,
+                owner: session.creator.uid,
+                source: "inotify".into(),
+                cursor: engine.cursor(session.group).unwrap_or(1),
+                queue_events: engine.queue_len(session.group) as u64,
+                queue_bytes: engine.queue_bytes(session.group) as u64,
+                limits: LimitsStatus {
+                    watches_max: limits.watches_max,
+                    instances_max: limits.instances_max,
+                    queue_events_max: limits.queue_events_max,
+                },
+                watches: engine.watches(session.group).map(watch).collect(),
+            }
+        });
+        let groups = groups.collect();
+        EmulatorStatus {
+            schema: SCHEMA,
+            pid: std::process::id().cast_signed(),
+            command: self.config.command.clone(),
+            groups,
+        }
+    }
+}
+
+fn set_blocking(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    let flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
+    fcntl(socket, FcntlArg::F_SETFL(flags.difference(OFlag::O_NONBLOCK))).map(drop)
+}

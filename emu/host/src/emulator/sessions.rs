@@ -1,0 +1,120 @@
+//! Opening and closing of sessions.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::epoll::EpollFlags;
+use uinotify_core::OwnerId;
+use uinotify_wire::{InstanceName, Reply, Request};
+
+use super::{Emulator, Token, say};
+use crate::connection::Peer;
+use crate::frame;
+use crate::reply::error;
+use crate::session::{Session, errno};
+use crate::settle_page::SettlePage;
+
+impl Emulator {
+    pub(super) fn open_session(&mut self, key: usize, peer: Peer, request: &Request<'_>) {
+        let result = self.try_open_session(key, peer, request);
+        let Some(connection) = self.connections.get(key) else { return };
+        let sent = match &result {
+            Ok(theirs) => frame::send(connection.as_fd(), [&Reply::default().encode(), &[]], &[theirs.as_fd()]),
+            Err(errno) => frame::send(connection.as_fd(), [&error(*errno).encode(), &[]], &[]),
+        };
+        if result.is_err() || sent.is_err() {
+            self.drop_connection(key);
+        }
+    }
+
+    fn try_open_session(&mut self, key: usize, peer: Peer, request: &Request<'_>) -> Result<OwnedFd, Errno> {
+        let is_welcome = match &self.config.token {
+            Some(token) => request.payload == token,
+            None => peer.is_ourselves(),
+        };
+        if !is_welcome {
+            let Peer { pid, uid } = peer;
+            say(&format!("refused an instance to process {pid} of user {uid}, which does not belong here"));
+            return Err(Errno::ENOMEM);
+        }
+        let flags = i32::try_from(request.argument).map_err(|_| Errno::EINVAL)?;
+        if flags & !(libc::IN_NONBLOCK | libc::IN_CLOEXEC) != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let theirs = match self.make_session(peer, flags) {
+            Err(Errno::EMFILE | Errno::ENFILE) => {
+                self.make_room();
+                self.make_session(peer, flags)?
+            }
+            made => made?,
+        };
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.session = Some(self.sessions_made);
+        }
+        Ok(theirs)
+    }
+
+    fn make_session(&mut self, peer: Peer, flags: i32) -> Result<OwnedFd, Errno> {
+        let limits = self.limits.with(self.config.limits);
+        let group = self.tools.engine.create_group(OwnerId(peer.uid), limits).map_err(errno)?;
+        let id = self.sessions_made + 1;
+        let name = InstanceName { emulator_pid: std::process::id().into(), start_ticks: self.start_ticks, group: id };
+        let opened = Session::open(group, peer, name, flags & libc::IN_NONBLOCK != 0).and_then(|(session, theirs)| {
+            self.watch(session.source(), Token::Source(id), EpollFlags::EPOLLIN)?;
+            self.watch(session.end(), Token::End(id), EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP)?;
+            Ok((session, theirs))
+        });
+        let (mut session, theirs) = opened.map_err(|problem| {
+            self.tools.engine.close_group(group);
+            problem.raw_os_error().map_or(Errno::ENOMEM, Errno::from_raw)
+        })?;
+        if let Some(next_wd) = self.config.next_wd {
+            // Checked by the command line.
+            let _ = self.tools.engine.set_cursor(group, u64::from(next_wd.cast_unsigned()));
+        }
+        session.line = self.page.as_mut().and_then(SettlePage::line);
+        self.sessions.insert(id, session);
+        self.sessions_made = id;
+        self.tell(&|| format!("instance {id} for process {} by kernel inotify", peer.pid));
+        Ok(theirs)
+    }
+
+    /// Ends the sessions whose programs are gone.
+    fn close_ended_sessions(&mut self) {
+        let is_ended = |session: &Session| frame::has_hung_up(session.end());
+        let ended: Vec<_> = self.sessions.iter().filter(|(_, session)| is_ended(session)).map(|(id, _)| *id).collect();
+        for id in ended {
+            self.close_session(id);
+        }
+    }
+
+    pub(super) fn close_session(&mut self, id: u64) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        self.tell(&|| format!("instance {id} ended"));
+        // A program may keep the source open, so that closing it would not take it out.
+        let _ = self.epoll.delete(session.source());
+        let _ = self.epoll.delete(session.end());
+        if let (Some(page), Some(line)) = (&mut self.page, &session.line) {
+            page.release(line);
+        }
+        let (source, watched) = session.close(&mut self.tools.engine);
+        self.closer.retire(source, watched);
+        let orphans = self.connections.iter().filter(|(_, connection)| connection.session == Some(id));
+        for key in orphans.map(|(key, _)| key).collect::<Vec<_>>() {
+            self.drop_connection(key);
+        }
+    }
+
+    /// Linux gives places back at once: those of closed instances, and those of watches that have ended and whose IN_IGNORED is
+    /// on its way.
+    pub(super) fn make_room(&mut self) {
+        self.close_ended_sessions();
+        self.closer.wait();
+        for session in self.sessions.values_mut() {
+            session.deliver(&mut self.tools);
+        }
+        for id in self.sessions.keys().copied().collect::<Vec<_>>() {
+            self.update_interest(id);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Numbers of the system calls in use, by architecture.
+#![allow(missing_docs, reason = "the names are the system calls'")]
+
+#[cfg(target_arch = "aarch64")]
+pub use aarch64::*;
+#[cfg(target_arch = "x86_64")]
+pub use x86_64::*;
+
+#[cfg(target_arch = "x86_64")]
+mod x86_64 {
+    pub const READ: usize = 0;
+    pub const WRITE: usize = 1;
+    pub const CLOSE: usize = 3;
+    pub const FSTAT: usize = 5;
+    pub const LSEEK: usize = 8;
+    pub const MMAP: usize = 9;
+    pub const IOCTL: usize = 16;
+    pub const READV: usize = 19;
+    pub const WRITEV: usize = 20;
+    pub const MADVISE: usize = 28;
+    pub const DUP: usize = 32;
+    pub const GETPID: usize = 39;
+    pub const SENDFILE: usize = 40;
+    pub const SOCKET: usize = 41;
+    pub const CONNECT: usize = 42;
+    pub const SENDTO: usize = 44;
+    pub const RECVFROM: usize = 45;
+    pub const SENDMSG: usize = 46;
+    pub const RECVMSG: usize = 47;
+    pub const SHUTDOWN: usize = 48;
+    pub const GETSOCKNAME: usize = 51;
+    pub const GETPEERNAME: usize = 52;
+    pub const SOCKETPAIR: usize = 53;
+    pub const SETSOCKOPT: usize = 54;
+    pub const GETSOCKOPT: usize = 55;
+    pub const KILL: usize = 62;
+    pub const FCNTL: usize = 72;
+    pub const FCHMOD: usize = 91;
+    pub const GETDENTS64: usize = 217;
+    pub const EXIT_GROUP: usize = 231;
+    pub const EPOLL_CTL: usize = 233;
+    pub const INOTIFY_ADD_WATCH: usize = 254;
+    pub const INOTIFY_RM_WATCH: usize = 255;
+    pub const OPENAT: usize = 257;
+    pub const READLINKAT: usize = 267;
+    pub const FACCESSAT: usize = 269;
+    pub const PSELECT6: usize = 270;
+    pub const PPOLL: usize = 271;
+    pub const SPLICE: usize = 275;
+    pub const EPOLL_PWAIT: usize = 281;
+    pub const FALLOCATE: usize = 285;
+    pub const DUP3: usize = 292;
+    pub const PIPE2: usize = 293;
+    pub const INOTIFY_INIT1: usize = 294;
+    pub const RECVMMSG: usize = 299;
+    pub const PRLIMIT64: usize = 302;
+    pub const FACCESSAT2: usize = 439;
+    pub const EPOLL_PWAIT2: usize = 441;
+}
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64 {
+    pub const EPOLL_CTL: usize = 21;
+    pub const EPOLL_PWAIT: usize = 22;
+    pub const DUP: usize = 23;
+    pub const DUP3: usize = 24;
+    pub const FCNTL: usize = 25;
+    pub const INOTIFY_INIT1: usize = 26;
+    pub const INOTIFY_ADD_WATCH: usize = 27;
+    pub const INOTIFY_RM_WATCH: usize = 28;
+    pub const IOCTL: usize = 29;
+    pub const FALLOCATE: usize = 47;
+    pub const FACCESSAT: usize = 48;
+    pub const FCHMOD: usize = 52;
+    pub const OPENAT: usize = 56;
+    pub const CLOSE: usize = 57;
+    pub const PIPE2: usize = 59;
+    pub const GETDENTS64: usize = 61;
+    pub const LSEEK: usize = 62;
+    pub const READ: usize = 63;
+    pub const WRITE: usize = 64;
+    pub const READV: usize = 65;
+    pub const WRITEV: usize = 66;
+    pub const SENDFILE: usize = 71;
+    pub const PSELECT6: usize = 72;
+    pub const PPOLL: usize = 73;
+    pub const SPLICE: usize = 76;
+    pub const READLINKAT: usize = 78;
+    pub const FSTAT: usize = 80;
+    pub const EXIT_GROUP: usize = 94;
+    pub const KILL: usize = 129;
+    pub const GETPID: usize = 172;
+    pub const SOCKET: usize = 198;
+    pub const SOCKETPAIR: usize = 199;
+    pub const CONNECT: usize = 203;
+    pub const GETSOCKNAME: usize = 204;
+    pub const GETPEERNAME: usize = 205;
+    pub const SENDTO: usize = 206;
+    pub const RECVFROM: usize = 207;
+    pub const SETSOCKOPT: usize = 208;
+    pub const GETSOCKOPT: usize = 209;
+    pub const SHUTDOWN: usize = 210;
+    pub const SENDMSG: usize = 211;
+    pub const RECVMSG: usize = 212;
+    pub const MMAP: usize = 222;
+    pub const MADVISE: usize = 233;
+    pub const RECVMMSG: usize = 243;
+    pub const PRLIMIT64: usize = 261;
+    pub const FACCESSAT2: usize = 439;
+    pub const EPOLL_PWAIT2: usize = 441;
+}
