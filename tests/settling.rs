@@ -14,14 +14,22 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use under::Program;
+use under::{Program, Unheard};
 
 #[path = "settling/call.rs"]
 mod call;
+#[path = "settling/constructor.rs"]
+mod constructor;
+#[path = "settling/cursor.rs"]
+mod cursor;
 #[path = "settling/death.rs"]
 mod death;
 #[path = "settling/descriptors.rs"]
 mod descriptors;
+#[path = "settling/epoll.rs"]
+mod epoll;
+#[path = "settling/foreign.rs"]
+mod foreign;
 #[path = "settling/interruption.rs"]
 mod interruption;
 #[path = "settling/memory.rs"]
@@ -38,10 +46,14 @@ mod random;
 mod readers;
 #[path = "settling/rounds.rs"]
 mod rounds;
+#[path = "settling/scarcity.rs"]
+mod scarcity;
 #[path = "settling/shared.rs"]
 mod shared;
 #[path = "settling/threads.rs"]
 mod threads;
+#[path = "settling/threads_asking.rs"]
+mod threads_asking;
 #[path = "settling/under.rs"]
 mod under;
 #[path = "settling/writer.rs"]
@@ -74,6 +86,9 @@ fn main() -> Result<ExitCode> {
         ),
         trial("rounds::past_the_shim_events_are_missed", Program::new("control").argument(2000_u64).argument(seed)),
     ];
+    // Only what the shim holds beside the instance can be taken from it.
+    trials.push(trial("scarcity::numbers_of_the_shims_own_taken", Program::new("taken_numbers")));
+    trials.push(Trial::ignorable_test("constructor::of_another_library", constructor::of_another_library));
     for (name, by_request, program) in programs(seed)? {
         trials.push(trial(name, program.clone()));
         trials.push(trial(by_request, program.by_request()));
@@ -102,6 +117,22 @@ fn programs(seed: u64) -> Result<Vec<(&'static str, &'static str, Program)>> {
     add("interruption::by_signal", Program::new("interrupted"));
     add("interruption::by_many_signals", Program::new("storm").argument(3000_u64));
     add("interruption::by_cancellation", Program::new("cancelled"));
+    add("read::bad_pages_behind_the_window", Program::new("bad_pages_behind_the_window").argument(0_u64));
+    add("read::bad_pages_while_another_thread_asks", Program::new("bad_pages_behind_the_window").argument(1_u64));
+    add("interruption::of_select", Program::new("selecting"));
+    add("cursor::unlink_gives_the_wd_back", Program::new("unlinked"));
+    add("epoll::small_arrays_hold_the_instance", Program::new("small_arrays"));
+    add("threads_asking::add_and_remove_beside_a_reader", Program::new("adding_and_removing"));
+    add("threads_asking::three_readers_of_fresh_instances", Program::new("fresh_instances"));
+    add("threads_asking::fork_in_the_middle_of_a_request", Program::new("forking"));
+    add("foreign::packets_of_others", Program::new("packets"));
+    add("foreign::raw_duplicates", Program::new("raw_duplicates"));
+    add("scarcity::full_emulator", Program::new("full_emulator"));
+    add("scarcity::nobody_hears_the_emulator", Program::new("unheard").options(&["--verbose"]).unheard(Unheard::Gone));
+    add(
+        "scarcity::nobody_listens_to_the_emulator",
+        Program::new("unheard").options(&["--verbose"]).unheard(Unheard::Silent),
+    );
     add("descriptors::none_is_left", Program::new("counts"));
     add("descriptors::duplicates", Program::new("duplicates"));
     add("descriptors::fork", Program::new("fork"));
@@ -149,6 +180,18 @@ fn run_program(name: &str, folder: &Path, arguments: &[String]) -> Result<()> {
         ("reading_processes", &[seed]) => readers::processes(folder, seed),
         ("queue", &[limit, seed]) => queue::beyond_the_window(folder, u32::try_from(limit)?, seed),
         ("edges", []) => queue::edges(folder),
+        ("bad_pages_behind_the_window", &[other]) => memory::bad_pages_behind_the_window(folder, other != 0),
+        ("selecting", []) => interruption::selecting(folder),
+        ("unlinked", []) => cursor::unlinked(folder),
+        ("small_arrays", []) => epoll::small_arrays(folder),
+        ("adding_and_removing", []) => threads_asking::adding_and_removing(folder),
+        ("fresh_instances", []) => threads_asking::fresh_instances(),
+        ("forking", []) => threads_asking::forking(folder),
+        ("packets", []) => foreign::packets(folder),
+        ("raw_duplicates", []) => foreign::raw_duplicates(folder),
+        ("full_emulator", []) => scarcity::full_emulator(folder),
+        ("unheard", []) => scarcity::unheard(folder),
+        ("taken_numbers", []) => scarcity::taken_numbers(folder),
         ("killed", []) => death::killed(folder),
         ("told_to_a_reader", []) => death::told_to_a_reader(folder),
         ("interrupted", []) => interruption::interrupted(folder),

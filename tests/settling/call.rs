@@ -62,6 +62,19 @@ pub(crate) fn remove_watch(fd: RawFd, wd: i32) -> Result<(), Errno> {
     Errno::result(unsafe { libc::inotify_rm_watch(fd, wd) }).map(drop)
 }
 
+/// `INOTIFY_IOC_SETNEXTWD`.
+pub(crate) fn set_cursor(way: Way, fd: RawFd, cursor: i32) -> Result<(), Errno> {
+    const SETNEXTWD: libc::Ioctl = 0x4004_4900_u32 as libc::Ioctl;
+    let argument = i64::from(cursor);
+    length(match way {
+        // SAFETY: the argument is a number.
+        Way::Libc => i64::from(unsafe { libc::ioctl(fd, SETNEXTWD, argument) }),
+        // SAFETY: the argument is a number.
+        Way::Raw => unsafe { libc::syscall(libc::SYS_ioctl, fd, SETNEXTWD, argument) },
+    })
+    .map(drop)
+}
+
 /// `read(2)` into a new buffer of `room` bytes.
 pub(crate) fn read(way: Way, fd: RawFd, room: usize) -> Bytes {
     let mut buffer = vec![0; room];
@@ -201,7 +214,18 @@ pub(crate) fn epoll(way: Way, entries: &[(RawFd, i32)]) -> Result<OwnedFd, Errno
 
 /// The data of what `epoll_wait(2)` reports.
 pub(crate) fn epoll_wait(way: Way, epoll: RawFd, milliseconds: i32) -> Result<Vec<RawFd>, Errno> {
+    epoll_wait_for(way, epoll, 8, milliseconds)
+}
+
+/// The same for at most `events_max` descriptors, eight or fewer.
+pub(crate) fn epoll_wait_for(
+    way: Way,
+    epoll: RawFd,
+    events_max: usize,
+    milliseconds: i32,
+) -> Result<Vec<RawFd>, Errno> {
     let mut events = [libc::epoll_event { events: 0, u64: 0 }; 8];
+    let events = &mut events[..events_max];
     let (start, room) = (events.as_mut_ptr(), events.len() as i32);
     let count = length(match way {
         // SAFETY: the array lives through the call, which writes at most `room` elements.
@@ -234,8 +258,9 @@ pub(crate) fn emulator_of(fd: RawFd) -> i32 {
     // SAFETY: the structure is integers, of which all zeroes is a value.
     let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
     let mut length = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+    // The shim refuses a socket's calls.
     // SAFETY: the structure and its length live through the call.
-    let result = unsafe { libc::getpeername(fd, (&raw mut address).cast(), &raw mut length) };
+    let result = unsafe { libc::syscall(libc::SYS_getpeername, fd, &raw mut address, &raw mut length) };
     assert_eq!(result, 0, "descriptor {fd} is not emulated: {}", Errno::last());
     let name: Vec<u8> = address.sun_path.iter().skip(1).map(|&byte| byte as u8).take_while(|&byte| byte != 0).collect();
     let name = String::from_utf8_lossy(&name);

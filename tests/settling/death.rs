@@ -1,7 +1,7 @@
 //! The emulator is killed: an error for everybody, at once, and no silence.
 
 use std::fs;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,12 +19,6 @@ fn watching(folder: &Path, flags: i32) -> Result<OwnedFd> {
     let instance = call::init(Way::Libc, flags)?;
     call::add_watch(Way::Libc, instance.as_raw_fd(), folder, libc::IN_CREATE)?;
     Ok(instance)
-}
-
-fn set_cursor(fd: RawFd) -> Result<(), Errno> {
-    const SETNEXTWD: libc::Ioctl = 0x4004_4900_u32 as libc::Ioctl;
-    // SAFETY: the argument is a number.
-    Errno::result(unsafe { libc::ioctl(fd, SETNEXTWD, 5_usize) }).map(drop)
 }
 
 /// Waits until a killed process has closed its descriptors, one after the other: its parent, the command, then reaps it.
@@ -109,7 +103,7 @@ pub(crate) fn killed(folder: &Path) -> Result<()> {
             let added = call::add_watch(Way::Libc, fd, folder, libc::IN_CREATE);
             ensure!(added == Err(Errno::ENOMEM), "inotify_add_watch: {added:?}");
             ensure!(call::remove_watch(fd, 1) == Err(Errno::EIO), "inotify_rm_watch");
-            ensure!(set_cursor(fd) == Err(Errno::EIO), "INOTIFY_IOC_SETNEXTWD");
+            ensure!(call::set_cursor(Way::Libc, fd, 5) == Err(Errno::EIO), "INOTIFY_IOC_SETNEXTWD");
         }
         let made = call::init(Way::Libc, 0);
         ensure!(made.is_err_and(|errno| errno == Errno::ENOMEM), "inotify_init1");

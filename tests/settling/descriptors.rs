@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use crate::call::{self, Poll, Way};
 use crate::process;
 
 /// An instance that watches `folder`, its wd being 1.
-fn watching(folder: &Path) -> Result<OwnedFd> {
+pub(crate) fn watching(folder: &Path) -> Result<OwnedFd> {
     let instance = call::init(Way::Libc, libc::IN_NONBLOCK)?;
     ensure!(call::add_watch(Way::Libc, instance.as_raw_fd(), folder, libc::IN_CREATE)? == 1, "the first wd");
     Ok(instance)
 }
 
 /// Makes a file, and must see it by every kind of call at once.
-fn is_emulated(fd: RawFd, folder: &Path, name: &str) -> Result<()> {
+pub(crate) fn is_emulated(fd: RawFd, folder: &Path, name: &str) -> Result<()> {
     call::emulator_of(fd);
     fs::write(folder.join(name), "")?;
     let event = 16 + name.len().next_multiple_of(16);
@@ -42,11 +42,16 @@ fn is_emulated(fd: RawFd, folder: &Path, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn open_descriptors() -> Result<Vec<String>> {
+/// The number and the file of each descriptor of this process, but for the one that lists them.
+pub(crate) fn open_descriptors() -> Result<Vec<String>> {
+    let listing = PathBuf::from(format!("/proc/{}/fd", std::process::id()));
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc/self/fd")? {
         let entry = entry?;
         let target = fs::read_link(entry.path()).unwrap_or_default();
+        if target == listing {
+            continue;
+        }
         found.push(format!("{} {}", entry.file_name().to_string_lossy(), target.display()));
     }
     found.sort();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
 
 use anyhow::{Result, ensure};
 use nix::errno::Errno;
@@ -140,6 +140,53 @@ pub(crate) fn storm(folder: &Path, events: u32) -> Result<()> {
     let in_handler = HANDLER_EVENTS.load(Ordering::Relaxed);
     println!("{events} rounds, {} signals, {in_handler} events in the handler", HANDLER_RUNS.load(Ordering::Relaxed));
     ensure!(HANDLER_ERRORS.load(Ordering::Relaxed) == 0, "the handler's reads succeed");
+    Ok(())
+}
+
+/// Linux leaves the sets of a `select(2)` that fails as they were.
+pub(crate) fn selecting(folder: &Path) -> Result<()> {
+    install(libc::SIGUSR1, 0);
+    let instance = watching(folder, libc::IN_NONBLOCK)?;
+    let fd = instance.as_raw_fd();
+    let selecting = thread_id();
+    for is_pselect in [false, true] {
+        // SAFETY: the structure is an array of integers, of which all zeroes is a value.
+        let mut asked: libc::fd_set = unsafe { std::mem::zeroed() };
+        // SAFETY: the descriptor is below FD_SETSIZE: the test has few.
+        unsafe { libc::FD_SET(fd, &raw mut asked) };
+        let mut sets = [asked; 3];
+        let [readable, writable, exceptional] = sets.each_mut().map(|set| &raw mut *set);
+        let is_over = AtomicBool::new(false);
+        let found = std::thread::scope(|scope| {
+            // One that comes too early interrupts nothing, so there is more than one.
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    send_signal(selecting);
+                    crate::shared::spin(100);
+                }
+            });
+            let found = if is_pselect {
+                let spec = libc::timespec { tv_sec: 1000, tv_nsec: 0 };
+                // SAFETY: the sets and the timeout live through the call; there is no signal mask.
+                unsafe { libc::pselect(fd + 1, readable, writable, exceptional, &raw const spec, std::ptr::null()) }
+            } else {
+                let mut value = libc::timeval { tv_sec: 1000, tv_usec: 0 };
+                // SAFETY: the sets and the timeout live through the call.
+                unsafe { libc::select(fd + 1, readable, writable, exceptional, &raw mut value) }
+            };
+            let found = Errno::result(found);
+            is_over.store(true, Ordering::Relaxed);
+            found
+        });
+        ensure!(found == Err(Errno::EINTR), "pselect {is_pselect}: {found:?}");
+        for (set, kind) in sets.iter().zip(["readable", "writable", "exceptional"]) {
+            for number in 0..=fd {
+                // SAFETY: the number is below FD_SETSIZE.
+                let is_set = unsafe { libc::FD_ISSET(number, set) };
+                ensure!(is_set == (number == fd), "pselect {is_pselect}: {number} in the {kind} set: {is_set}");
+            }
+        }
+    }
     Ok(())
 }
 

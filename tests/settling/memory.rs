@@ -3,11 +3,13 @@
 use std::fs;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 
 use crate::call::{self, Way};
+use crate::threads::SetAtEnd;
 
 const PAGE: usize = 4096;
 const PAINT: u8 = 0xa5;
@@ -190,5 +192,56 @@ pub(crate) fn bad_pages(folder: &Path) -> Result<()> {
     let result =
         Errno::result(unsafe { libc::ioctl(pair.emulated.as_raw_fd(), libc::FIONREAD, std::ptr::null_mut::<i32>()) });
     ensure!(result == Err(Errno::EFAULT), "FIONREAD to nowhere: {result:?}");
+    Ok(())
+}
+
+/// READ-5, READ-6 with events that come with the reply of the emulator: the queue is far longer than the window, and its events so
+/// small that the window ends before the good page does. With `other` a thread asks the emulator meanwhile.
+pub(crate) fn bad_pages_behind_the_window(folder: &Path, other: bool) -> Result<()> {
+    const WRITES: usize = 700;
+    let pair = Pair::new(folder)?;
+    let path = folder.join("written");
+    fs::write(&path, "")?;
+    while pair.agree()? > 0 {
+        pair.read(0, Guarded::LENGTH)??;
+    }
+    let kinds = libc::IN_OPEN | libc::IN_MODIFY | libc::IN_CLOSE_WRITE;
+    call::add_watch(Way::Libc, pair.emulated.as_raw_fd(), &path, kinds)?;
+    call::add_watch(Way::Raw, pair.kernel.as_raw_fd(), &path, kinds)?;
+    let end = isize::try_from(Guarded::LENGTH)?;
+    for good in [PAGE, PAGE - 8, PAGE - 16, PAGE - 100, 2 * PAGE - 1] {
+        for number in 0..WRITES {
+            fs::write(&path, [b'x'; 2][..number % 2 + 1].as_ref())?;
+        }
+        let queued = pair.agree()?;
+        ensure!(queued > 2 * Guarded::LENGTH, "the queue is longer than what is read: {queued}");
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| -> Result<()> {
+            let _end = SetAtEnd(&is_over);
+            if other {
+                scope.spawn(|| {
+                    while !is_over.load(Ordering::Relaxed) {
+                        let removed = call::remove_watch(pair.emulated.as_raw_fd(), 77);
+                        assert_eq!(removed, Err(Errno::EINVAL), "an unknown wd");
+                    }
+                });
+            }
+            for round in 0_usize.. {
+                let context = || format!("round {round} with {good} good bytes");
+                // The window as it was filled, or a part of it gone.
+                if round % 2 == 1 {
+                    let _ = pair.read(0, 16 * round).with_context(context)?;
+                }
+                let result = pair.read(end - isize::try_from(good)?, 1 << 20).with_context(context)?;
+                let left = pair.agree().with_context(context)?;
+                if left == 0 {
+                    ensure!(result.is_ok() || result == Err(Errno::EFAULT), "{result:?}");
+                    return Ok(());
+                }
+                ensure!(result == Err(Errno::EFAULT), "{result:?} in {}", context());
+            }
+            Ok(())
+        })?;
+    }
     Ok(())
 }

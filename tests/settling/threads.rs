@@ -1,6 +1,7 @@
 //! Threads, as the kernel sees them.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::shared::yield_until;
 
@@ -35,4 +36,13 @@ pub(crate) fn waits_for(thread: i32, fd: i32) -> bool {
         let is_read = [libc::SYS_read, libc::SYS_recvfrom].map(Some).contains(&number);
         is_read && words.next() == Some(&format!("{fd:#x}"))
     })
+}
+
+/// Sets the word at the end of the scope, however that comes: a thread that goes on until then is not waited for in vain.
+pub(crate) struct SetAtEnd<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

@@ -1,6 +1,7 @@
 //! Running a program of this test under `uinotify run`.
 
 use std::fs::{self, File};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use libtest_mimic::Failed;
@@ -17,11 +18,27 @@ pub(crate) struct Program {
     arguments: Vec<String>,
     options: Vec<&'static str>,
     environment: Vec<(&'static str, String)>,
+    unheard: Option<Unheard>,
+    other: Option<PathBuf>,
+}
+
+/// What becomes of what is said on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unheard {
+    /// The reader of the pipe has gone.
+    Gone,
+    /// The reader of the pipe does not read.
+    Silent,
 }
 
 impl Program {
     pub(crate) fn new(name: &'static str) -> Self {
-        Self { name, arguments: Vec::new(), options: Vec::new(), environment: Vec::new() }
+        Self { name, arguments: Vec::new(), options: Vec::new(), environment: Vec::new(), unheard: None, other: None }
+    }
+
+    /// Another program than this test.
+    pub(crate) fn other(name: &'static str, file: PathBuf) -> Self {
+        Self { other: Some(file), ..Self::new(name) }
     }
 
     pub(crate) fn argument(mut self, argument: impl Into<u64>) -> Self {
@@ -45,6 +62,12 @@ impl Program {
         self
     }
 
+    /// Standard error is a pipe from which nobody reads.
+    pub(crate) fn unheard(mut self, unheard: Unheard) -> Self {
+        self.unheard = Some(unheard);
+        self
+    }
+
     /// Runs it to its end, and gives what it has said. A program that hangs ends itself by SIGALRM.
     pub(crate) fn run(self) -> Result<String, Failed> {
         let room = tempfile::tempdir()?;
@@ -54,8 +77,12 @@ impl Program {
         // Files, not pipes: who reads a pipe to its end waits for an emulator that was left stopped.
         let file = File::create(&output)?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_uinotify"));
-        command.arg("run").args(&self.options).arg("--").arg(std::env::current_exe()?);
-        command.arg(ARGUMENT).arg(self.name).arg(&folder).args(&self.arguments);
+        command.arg("run").args(&self.options).arg("--");
+        match &self.other {
+            Some(file) => command.arg(file),
+            None => command.arg(std::env::current_exe()?).arg(ARGUMENT).arg(self.name).arg(&folder),
+        };
+        command.args(&self.arguments);
         for name in ["LD_PRELOAD", "UINOTIFY_SOCKET", "UINOTIFY_DISABLE", "UINOTIFY_LOG", "UINOTIFY_SETTLE"] {
             command.env_remove(name);
         }
@@ -66,6 +93,11 @@ impl Program {
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file);
+        let (reader, writer) = std::io::pipe()?;
+        let _silent = (self.unheard != Some(Unheard::Gone)).then_some(reader);
+        if self.unheard.is_some() {
+            command.stderr(writer);
+        }
         let status = command.status()?;
         let said = fs::read_to_string(&output)?;
         if status.success() {

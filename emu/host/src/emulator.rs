@@ -207,6 +207,8 @@ impl Emulator {
     }
 
     fn accept(&mut self, listener: BorrowedFd<'_>) {
+        // Another thread may have had the number when it was free.
+        self.reserve = self.reserve.take().or_else(reserve);
         let accepted = match accept(listener) {
             Err(Errno::EMFILE | Errno::ENFILE) => {
                 // Linux would say so. Without a descriptor in reserve the program would wait for ever.

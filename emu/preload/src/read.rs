@@ -135,11 +135,10 @@ fn pull(instance: &Instance, buffer: &mut Buffer) -> Result<Pulled, Errno> {
         Err(Failure::Dead) => Ok(Pulled::Dead),
         Err(Failure::Unreachable) => Err(Errno::FAULT),
         Err(Failure::Refused(Errno::FAULT)) => {
-            // The whole reply did not fit the bad page, but Linux consumes one event at a time: all are put back, and come one by
-            // one.
+            // The reply was longer than the good pages, but Linux consumes one event at a time, up to the one that meets the bad
+            // page: all are put back, and come one by one.
             settle::request(instance).map_err(|_| Errno::IO)?;
-            take(instance, buffer, false, Quiet::Unknown)?;
-            Err(Errno::FAULT)
+            Ok(Pulled::Window { more: true })
         }
         // What was read already is not to be lost.
         Err(Failure::Refused(_)) if buffer.filled > 0 => Ok(Pulled::TooSmall),

@@ -194,6 +194,12 @@ fn receive(fd: i32, into: Into, flags: i32) -> Result<(Reply, [Option<i32>; 2]),
         received => received,
     };
     let length = match length {
+        // The other end was closed with a request unread. The kernel says so once; then what was sent before can be had.
+        // SAFETY: as above.
+        Err(Errno::CONNRESET) => unsafe { raw::receive_message(fd, &mut message, flags) },
+        length => length,
+    };
+    let length = match length {
         Ok(length) => length,
         Err(errno @ Errno::FAULT) => return Err(Failure::Refused(errno)),
         Err(_) => return Err(Failure::Dead),
@@ -380,9 +386,11 @@ fn try_open_instance(flags: i32) -> Result<(i32, i32), Errno> {
     let token: &[u8] = if emulator.token.len() == TOKEN_BYTES { emulator.token } else { &[] };
     let request = Request { kind: RequestKind::Init, argument: u64::from(flags as u32), word: 0, payload: token };
     let cloexec = if flags & raw::O_CLOEXEC != 0 { MSG_CMSG_CLOEXEC } else { 0 };
-    let answer = send(connection, &request, &[])
-        .map_err(Failure::Refused)
-        .and_then(|()| receive(connection, Into::NOTHING, cloexec));
+    let answer = match send(connection, &request, &[]) {
+        // An emulator without a descriptor left says so before it has read anything, and hangs up.
+        Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => receive(connection, Into::NOTHING, cloexec),
+        Err(errno) => Err(Failure::Refused(errno)),
+    };
     let errno = match answer {
         Ok((Reply { errno: 0, .. }, [Some(instance), _])) => return Ok((instance, connection)),
         Ok((Reply { errno: 0, .. }, _)) => Errno::MFILE,

@@ -1,0 +1,45 @@
+//! What runs before `main`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use libtest_mimic::{Completion, Failed};
+
+use crate::under::Program;
+
+/// Opens an instance when it is loaded.
+const LIBRARY: &str = r"
+#include <sys/inotify.h>
+int instance = -1;
+__attribute__((constructor)) static void open_instance(void) { instance = inotify_init1(IN_CLOEXEC); }
+";
+
+/// Ends well if that instance is a socket: the kernel's own is none.
+const PROGRAM: &str = r"
+#include <sys/stat.h>
+extern int instance;
+int main(void) { struct stat status; return fstat(instance, &status) != 0 || !S_ISSOCK(status.st_mode); }
+";
+
+/// The loader runs the constructors of a program's libraries before or after the shim's: their instances are emulated.
+pub(crate) fn of_another_library() -> Result<Completion, Failed> {
+    let room = tempfile::tempdir()?;
+    let (library, program) = (room.path().join("libopener.so"), room.path().join("program"));
+    if Command::new("cc").arg("--version").output().is_err() {
+        return Ok(Completion::ignored_with("needs a C compiler"));
+    }
+    let build = |text: &str, name: &str, arguments: &[&str], output: &Path| -> Result<(), Failed> {
+        let source = room.path().join(name);
+        fs::write(&source, text)?;
+        let built = Command::new("cc").arg("-o").arg(output).arg(&source).args(arguments).output()?;
+        if built.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&built.stderr).into_owned().into()) }
+    };
+    let folder = room.path().to_str().ok_or("the folder's name is no text")?;
+    let linked = [&format!("-L{folder}"), &format!("-Wl,-rpath,{folder}"), "-lopener"].map(String::from);
+    let linked = linked.each_ref().map(String::as_str);
+    build(LIBRARY, "library.c", &["-shared", "-fPIC"], &library)?;
+    build(PROGRAM, "program.c", &linked, &program)?;
+    Program::other("constructor", program).run()?;
+    Ok(Completion::Completed)
+}

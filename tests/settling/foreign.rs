@@ -1,0 +1,124 @@
+//! What past the shim comes to an instance, and goes from it.
+
+use std::fs;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use nix::errno::Errno;
+
+use crate::call::{self, Way};
+use crate::descriptors::{is_emulated, watching};
+
+/// Waits, with an end, until the emulator has taken all that was sent to it over `fd`.
+fn is_taken(fd: RawFd) -> bool {
+    crate::shared::yield_until(1_000_000, || {
+        let mut unread: libc::c_int = -1;
+        // SAFETY: the request writes one int, which lives through the call.
+        let result = unsafe { libc::syscall(libc::SYS_ioctl, fd, libc::TIOCOUTQ, &raw mut unread) };
+        result == 0 && unread == 0
+    })
+}
+
+/// `write(2)`.
+fn write(fd: RawFd, bytes: &[u8]) -> Result<()> {
+    // SAFETY: the bytes live through the call.
+    Errno::result(unsafe { libc::syscall(libc::SYS_write, fd, bytes.as_ptr(), bytes.len()) })?;
+    Ok(())
+}
+
+/// `send(2)`, which unlike `write(2)` makes a packet of nothing.
+fn send(fd: RawFd, bytes: &[u8]) -> Result<()> {
+    let (start, length, no_address) = (bytes.as_ptr(), bytes.len(), std::ptr::null::<libc::sockaddr>());
+    // SAFETY: the bytes live through the call; there is no address.
+    Errno::result(unsafe { libc::syscall(libc::SYS_sendto, fd, start, length, 0, no_address, 0) })?;
+    Ok(())
+}
+
+/// `sendmsg(2)` of some bytes with as many copies of a descriptor.
+fn send_descriptors(fd: RawFd, bytes: &[u8], count: usize) -> Result<()> {
+    let null = fs::File::open("/dev/null")?;
+    let descriptors = vec![null.as_raw_fd(); count];
+    // SAFETY: only computes.
+    let room = unsafe { libc::CMSG_SPACE(u32::try_from(size_of_val(&descriptors[..]))?) } as usize;
+    let mut control = vec![0_u64; room.div_ceil(8)];
+    let mut piece = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: all zeroes is a header without anything.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_iov = &raw mut piece;
+    header.msg_iovlen = 1;
+    header.msg_control = control.as_mut_ptr().cast();
+    header.msg_controllen = room as _;
+    // SAFETY: only computes.
+    let length = unsafe { libc::CMSG_LEN(u32::try_from(size_of_val(&descriptors[..]))?) };
+    // SAFETY: the header names the control buffer, which lives through the call.
+    let message = unsafe { libc::CMSG_FIRSTHDR(&raw const header) };
+    // SAFETY: all zeroes is a header without anything.
+    let mut rights: libc::cmsghdr = unsafe { std::mem::zeroed() };
+    (rights.cmsg_level, rights.cmsg_type, rights.cmsg_len) = (libc::SOL_SOCKET, libc::SCM_RIGHTS, length as _);
+    // SAFETY: the control buffer has room for a header, and more.
+    unsafe { message.write(rights) };
+    // SAFETY: the message is within the control buffer.
+    let data = unsafe { libc::CMSG_DATA(message) }.cast::<RawFd>();
+    for (index, descriptor) in descriptors.iter().enumerate() {
+        // SAFETY: the control buffer has room for all of them.
+        unsafe { data.wrapping_add(index).write_unaligned(*descriptor) };
+    }
+    // SAFETY: the header, its piece and its control buffer live through the call.
+    Errno::result(unsafe { libc::syscall(libc::SYS_sendmsg, fd, &raw const header, 0) })?;
+    Ok(())
+}
+
+/// Whatever is sent to what somebody takes for a socket or a file, the instance lives on.
+pub(crate) fn packets(folder: &Path) -> Result<()> {
+    let instance = watching(folder)?;
+    let fd = instance.as_raw_fd();
+    let head_of_frame = [&b"uino\x01\x01"[..], &[0; 18]].concat();
+    let mut number = 0;
+    let mut after = |what: &str, sent: Result<()>| -> Result<()> {
+        sent.map_err(|error| error.context(what.to_owned()))?;
+        ensure!(is_taken(fd), "{what} is not taken");
+        number += 1;
+        is_emulated(fd, folder, &format!("after{number}")).map_err(|error| error.context(format!("after {what}")))
+    };
+    for count in [1, 2, 3, 4, 100, 253] {
+        after(&format!("{count} descriptors with junk"), send_descriptors(fd, b"junk", count))?;
+        after(&format!("{count} descriptors with a frame"), send_descriptors(fd, &head_of_frame, count))?;
+        after(&format!("{count} descriptors with nothing"), send_descriptors(fd, b"", count))?;
+    }
+    after("a packet of nothing", send(fd, b""))?;
+    for junk in [&b"j"[..], b"junk", &[0; 24], &[0xff; 5000], &[b'x'; 60_000], &head_of_frame] {
+        after(&format!("{} bytes by write", junk.len()), write(fd, junk))?;
+        after(&format!("{} bytes by send", junk.len()), send(fd, junk))?;
+    }
+    Ok(())
+}
+
+/// A descriptor that the shim has not seen come is known to the calls that are meant for inotify.
+pub(crate) fn raw_duplicates(folder: &Path) -> Result<()> {
+    let instance = watching(folder)?;
+    // Each call is the first that sees its descriptor.
+    let duplicate = || -> Result<OwnedFd> {
+        // SAFETY: takes a number only.
+        let fd = Errno::result(unsafe { libc::syscall(libc::SYS_dup, instance.as_raw_fd()) })?;
+        // SAFETY: the call has just returned this descriptor, which nobody else has.
+        Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd)?) })
+    };
+    let path = folder.join("watched");
+    fs::write(&path, "")?;
+    // Closed at the end, so that no number comes twice.
+    let fds = [duplicate()?, duplicate()?, duplicate()?];
+    let [of_cursor, of_adding, of_removing] = fds.each_ref().map(AsRawFd::as_raw_fd);
+    ensure!(call::set_cursor(Way::Libc, of_cursor, 70) == Ok(()), "INOTIFY_IOC_SETNEXTWD");
+    let added = call::add_watch(Way::Libc, of_adding, &path, libc::IN_OPEN);
+    ensure!(added == Ok(70), "inotify_add_watch: {added:?}");
+    let removed = call::remove_watch(of_removing, 70);
+    ensure!(removed == Ok(()), "inotify_rm_watch: {removed:?}");
+    let events = call::events(&call::read(Way::Libc, instance.as_raw_fd(), 4096)?);
+    let masks: Vec<_> = events.iter().map(|event| (event.wd, event.mask)).collect();
+    ensure!(masks == [(1, libc::IN_CREATE), (70, libc::IN_IGNORED)], "{events:?}");
+    for fd in [of_cursor, of_adding, of_removing] {
+        is_emulated(fd, folder, &format!("through{fd}"))?;
+    }
+    Ok(())
+}
