@@ -6,37 +6,13 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use uinotify_host::Mask;
 use uinotify_host::query_status;
 use uinotify_host::status::{EmulatorStatus, GroupStatus};
 
 use crate::notice::notice;
 use crate::number::show_watch_descriptor;
 use crate::runtime_folder;
-
-const MASK_NAMES: &[(u32, &str)] = &[
-    (libc::IN_ACCESS, "ACCESS"),
-    (libc::IN_MODIFY, "MODIFY"),
-    (libc::IN_ATTRIB, "ATTRIB"),
-    (libc::IN_CLOSE_WRITE, "CLOSE_WRITE"),
-    (libc::IN_CLOSE_NOWRITE, "CLOSE_NOWRITE"),
-    (libc::IN_OPEN, "OPEN"),
-    (libc::IN_MOVED_FROM, "MOVED_FROM"),
-    (libc::IN_MOVED_TO, "MOVED_TO"),
-    (libc::IN_CREATE, "CREATE"),
-    (libc::IN_DELETE, "DELETE"),
-    (libc::IN_DELETE_SELF, "DELETE_SELF"),
-    (libc::IN_MOVE_SELF, "MOVE_SELF"),
-    (libc::IN_UNMOUNT, "UNMOUNT"),
-    (libc::IN_Q_OVERFLOW, "Q_OVERFLOW"),
-    (libc::IN_IGNORED, "IGNORED"),
-    (libc::IN_ONLYDIR, "ONLYDIR"),
-    (libc::IN_DONT_FOLLOW, "DONT_FOLLOW"),
-    (libc::IN_EXCL_UNLINK, "EXCL_UNLINK"),
-    (libc::IN_MASK_CREATE, "MASK_CREATE"),
-    (libc::IN_MASK_ADD, "MASK_ADD"),
-    (libc::IN_ISDIR, "ISDIR"),
-    (libc::IN_ONESHOT, "ONESHOT"),
-];
 
 /// Prints what the emulators of this user hold, as text or as JSON, to standard output.
 ///
@@ -138,20 +114,16 @@ fn show_group(text: &mut String, emulator: i32, group: &GroupStatus, creator: &s
 
 /// A mask by the names of inotify(7) without their `IN_`; bits without a name in hexadecimal.
 fn show_mask(mask: u32) -> String {
+    let mut rest = Mask::from_bits_retain(mask);
     let mut names = Vec::new();
-    let mut rest = mask;
-    if mask & libc::IN_ALL_EVENTS == libc::IN_ALL_EVENTS {
+    if rest.contains(Mask::IN_ALL_EVENTS) {
+        rest.remove(Mask::IN_ALL_EVENTS);
         names.push("ALL_EVENTS".to_owned());
-        rest &= !libc::IN_ALL_EVENTS;
     }
-    for (bit, name) in MASK_NAMES {
-        if rest & bit != 0 {
-            names.push((*name).to_owned());
-            rest &= !bit;
-        }
-    }
-    if rest != 0 || names.is_empty() {
-        names.push(format!("{rest:#x}"));
+    names.extend(rest.iter_names().map(|(name, _)| name.trim_start_matches("IN_").to_owned()));
+    let unknown = rest.bits() & !Mask::all().bits();
+    if unknown != 0 || names.is_empty() {
+        names.push(format!("{unknown:#x}"));
     }
     names.join("|")
 }

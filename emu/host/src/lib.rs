@@ -22,3 +22,4 @@ pub use config::{Config, LimitOverrides, SetNextWd};
 pub use emulator::Emulator;
 pub use limits::MachineLimits;
 pub use status::query_status;
+pub use uinotify_core::Mask;

@@ -158,7 +158,7 @@ pub fn emulator() -> Option<Option<Emulator>> {
     Some(path.zip(token).map(|(path, token)| Emulator { path, token }))
 }
 
-/// Where the log goes (`UINOTIFY_LOG`): a file's path, zero-terminated, or "stderr"; empty for nowhere.
+/// Where the log goes (`UINOTIFY_LOG`): a path, zero-terminated, or "stderr"; empty if there is none.
 pub fn log() -> &'static [u8] {
     if STATE.load(Ordering::Acquire) & READ == 0 {
         return &[];
