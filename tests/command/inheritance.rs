@@ -47,7 +47,9 @@ pub(super) fn own_errors_are_125_126_127() -> Outcome {
         (plain.to_str().expect("UTF-8"), 126, "Permission denied"),
         ("/", 126, "Permission denied"),
     ] {
-        let ended = room.run(&[], &[command]);
+        // A folder in PATH that may not be searched would make EACCES of ENOENT.
+        let mut run = room.uinotify(&["run", "--", command]);
+        let ended = room.end(run.env("PATH", "/usr/bin:/bin"));
         assert_eq!(ended.status, Some(expected), "{command}: {}", ended.stderr);
         assert!(ended.stderr.starts_with(&format!("uinotify: cannot run {command}: ")), "{}", ended.stderr);
         assert!(ended.stderr.contains(reason), "{}", ended.stderr);
