@@ -25,7 +25,7 @@ use crate::connection::{Connection, Peer};
 use crate::frame::{self, Inbox};
 use crate::limits::MachineLimits;
 use crate::programs::{self, Presence};
-use crate::reply::{ReplyObject, error};
+use crate::reply::{ReplyObject, error, is_path_only};
 use crate::session::{Session, Tools};
 use crate::settle_page::SettlePage;
 use crate::vigil::Vigil;
@@ -274,10 +274,11 @@ impl Emulator {
             (RequestKind::Init | RequestKind::Status, Some(_)) | (_, None) => self.drop_connection(key),
             (_, Some(id)) => {
                 let mut events = Vec::new();
-                let reply = self.answer(id, &request, descriptors, &returned, &mut events);
+                let reply = self.answer(id, &request, &descriptors, &returned, &mut events);
                 self.reply_on_connection(key, &reply, events);
                 self.vigil.request_served();
                 self.update_interest(id);
+                descriptors.into_iter().for_each(put_away);
             }
         }
     }
@@ -344,10 +345,11 @@ impl Emulator {
                 object.send(&error(Errno::EINVAL));
             }
             (_, object) => {
-                let rest = descriptors.collect();
-                let reply = self.answer(id, &request, rest, &[], &mut Vec::new());
+                let rest: Vec<_> = descriptors.collect();
+                let reply = self.answer(id, &request, &rest, &[], &mut Vec::new());
                 object.send(&reply);
                 self.update_interest(id);
+                rest.into_iter().for_each(put_away);
             }
         }
     }
@@ -392,6 +394,13 @@ fn say(message: &str) {
     if can_write {
         // Whoever has hung up meanwhile wants no message.
         let _ = writeln!(io::stderr(), "uinotify: {message}");
+    }
+}
+
+/// Closes a descriptor that came with a request, after the reply: nobody waits for it.
+fn put_away(fd: OwnedFd) {
+    if !is_path_only(fd.as_fd()) {
+        close_apart(fd);
     }
 }
 

@@ -231,7 +231,8 @@ fn failure(errno: Errno) -> Failure {
 pub fn ask(instance: &Instance, request: &Request<'_>, object: Option<i32>, into: Into) -> Result<Reply, Failure> {
     let object = object.as_slice();
     if let Some(slot) = instance.slot
-        && let Some(control) = slot.control(raw::getpid())
+        // A vfork child may use its parent's, who waits meanwhile: the descriptor is its own copy, and is verified.
+        && let Some(control) = memory::tenant().and_then(|pid| slot.control(pid))
     {
         if !into.is_reachable(control.fd) {
             return Err(Failure::Unreachable);

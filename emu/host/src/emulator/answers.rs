@@ -7,9 +7,8 @@ use uinotify_core::{AddMask, Wd};
 use uinotify_wire::{Reply, Request, RequestKind};
 
 use super::Emulator;
-use crate::closer::close_apart;
 use crate::config::SetNextWd;
-use crate::reply::{error, is_path_only};
+use crate::reply::error;
 use crate::session::errno;
 
 impl Emulator {
@@ -18,20 +17,18 @@ impl Emulator {
         &mut self,
         id: u64,
         request: &Request<'_>,
-        descriptors: Vec<OwnedFd>,
+        descriptors: &[OwnedFd],
         returned: &[u8],
         events: &mut Vec<u8>,
     ) -> Reply {
         if request.kind == RequestKind::AddWatch {
-            let (objects, others): (Vec<_>, Vec<_>) = descriptors.into_iter().partition(|fd| is_path_only(fd.as_fd()));
-            others.into_iter().for_each(close_apart);
-            let object = objects.first().ok_or(Errno::EBADF);
+            let object = descriptors.first().ok_or(Errno::EBADF);
             let added = object.and_then(|object| self.add_watch(id, object.as_fd(), request.word, request.payload));
             return added.map_or_else(error, |wd| Reply::value(wd.0));
         }
         let tools = &mut self.tools;
         let Some(session) = self.sessions.get_mut(&id) else { return error(Errno::EIO) };
-        let reply = match request.kind {
+        match request.kind {
             RequestKind::RemoveWatch => match session.remove_watch(tools, Wd(request.word.cast_signed())) {
                 Ok(()) => Reply::default(),
                 Err(errno) => error(errno),
@@ -61,9 +58,7 @@ impl Emulator {
             RequestKind::AddWatch | RequestKind::Init | RequestKind::Status | RequestKind::Attach => {
                 error(Errno::EINVAL)
             }
-        };
-        descriptors.into_iter().for_each(close_apart);
-        reply
+        }
     }
 
     fn add_watch(&mut self, id: u64, object: BorrowedFd<'_>, bits: u32, path: &[u8]) -> Result<Wd, Errno> {
