@@ -274,11 +274,10 @@ impl Emulator {
             (RequestKind::Init | RequestKind::Status, Some(_)) | (_, None) => self.drop_connection(key),
             (_, Some(id)) => {
                 let mut events = Vec::new();
-                let reply = self.answer(id, &request, &descriptors, &returned, &mut events);
+                let reply = self.answer(id, &request, descriptors, &returned, &mut events);
                 self.reply_on_connection(key, &reply, events);
                 self.vigil.request_served();
                 self.update_interest(id);
-                descriptors.into_iter().for_each(put_away);
             }
         }
     }
@@ -345,11 +344,9 @@ impl Emulator {
                 object.send(&error(Errno::EINVAL));
             }
             (_, object) => {
-                let rest: Vec<_> = descriptors.collect();
-                let reply = self.answer(id, &request, &rest, &[], &mut Vec::new());
+                let reply = self.answer(id, &request, descriptors.collect(), &[], &mut Vec::new());
                 object.send(&reply);
                 self.update_interest(id);
-                rest.into_iter().for_each(put_away);
             }
         }
     }
@@ -397,7 +394,7 @@ fn say(message: &str) {
     }
 }
 
-/// Closes a descriptor that came with a request, after the reply: nobody waits for it.
+/// Closes a descriptor that came with a request.
 fn put_away(fd: OwnedFd) {
     if !is_path_only(fd.as_fd()) {
         close_apart(fd);

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use uinotify_core::{AddMask, Wd};
 use uinotify_wire::{Reply, Request, RequestKind};
 
-use super::Emulator;
+use super::{Emulator, put_away};
 use crate::config::SetNextWd;
 use crate::reply::error;
 use crate::session::errno;
@@ -17,18 +17,20 @@ impl Emulator {
         &mut self,
         id: u64,
         request: &Request<'_>,
-        descriptors: &[OwnedFd],
+        descriptors: Vec<OwnedFd>,
         returned: &[u8],
         events: &mut Vec<u8>,
     ) -> Reply {
         if request.kind == RequestKind::AddWatch {
             let object = descriptors.first().ok_or(Errno::EBADF);
             let added = object.and_then(|object| self.add_watch(id, object.as_fd(), request.word, request.payload));
+            // Before the reply: an object that we still hold would outlive its last name, and its IN_DELETE_SELF come late.
+            descriptors.into_iter().for_each(put_away);
             return added.map_or_else(error, |wd| Reply::value(wd.0));
         }
         let tools = &mut self.tools;
         let Some(session) = self.sessions.get_mut(&id) else { return error(Errno::EIO) };
-        match request.kind {
+        let reply = match request.kind {
             RequestKind::RemoveWatch => match session.remove_watch(tools, Wd(request.word.cast_signed())) {
                 Ok(()) => Reply::default(),
                 Err(errno) => error(errno),
@@ -58,7 +60,9 @@ impl Emulator {
             RequestKind::AddWatch | RequestKind::Init | RequestKind::Status | RequestKind::Attach => {
                 error(Errno::EINVAL)
             }
-        }
+        };
+        descriptors.into_iter().for_each(put_away);
+        reply
     }
 
     fn add_watch(&mut self, id: u64, object: BorrowedFd<'_>, bits: u32, path: &[u8]) -> Result<Wd, Errno> {
