@@ -25,7 +25,7 @@ use crate::connection::{Connection, Peer};
 use crate::frame::{self, Inbox};
 use crate::limits::MachineLimits;
 use crate::programs::{self, Presence};
-use crate::reply::{ReplyObject, error, is_path_only};
+use crate::reply::{ReplyObject, error};
 use crate::session::{Session, Tools};
 use crate::settle_page::SettlePage;
 use crate::vigil::Vigil;
@@ -391,13 +391,6 @@ fn say(message: &str) {
     if can_write {
         // Whoever has hung up meanwhile wants no message.
         let _ = writeln!(io::stderr(), "uinotify: {message}");
-    }
-}
-
-/// Closes a descriptor that came with a request.
-fn put_away(fd: OwnedFd) {
-    if !is_path_only(fd.as_fd()) {
-        close_apart(fd);
     }
 }
 

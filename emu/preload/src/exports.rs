@@ -343,6 +343,18 @@ unsafe extern "C" fn __ppoll_chk(
         else number::PPOLL, [])
 }
 
+/// `select` and `pselect`, whose `wait` differs.
+unsafe fn select_by(sets: Sets, timeout: *const [i64; 2], wait: impl FnOnce() -> c_int) -> c_int {
+    // SAFETY: the sets are the caller's.
+    if unsafe { sets.concern_us() } {
+        // SAFETY: the timeout is the caller's.
+        let is_immediate = unsafe { is_zero::<i64>(timeout) };
+        // SAFETY: the sets are the caller's.
+        return unsafe { sets.select(is_immediate, wait) };
+    }
+    wait()
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn select(
     count: c_int,
@@ -363,15 +375,8 @@ unsafe extern "C" fn select(
         next!(select: fn(count: c_int, readable: *mut u64, writable: *mut u64, exceptional: *mut u64, timeout: *mut [i64; 2]) -> c_int,
             else number::PSELECT6, [count, readable, writable, exceptional, spec, 0])
     };
-    let sets = Sets { count, readable, writable, exceptional };
-    // SAFETY: the sets are the caller's.
-    if unsafe { sets.concern_us() } {
-        // SAFETY: the timeout is the caller's.
-        let is_immediate = unsafe { is_zero::<i64>(timeout) };
-        // SAFETY: the sets are the caller's.
-        return unsafe { sets.select(is_immediate, wait) };
-    }
-    wait()
+    // SAFETY: the sets and the timeout are the caller's.
+    unsafe { select_by(Sets { count, readable, writable, exceptional }, timeout, wait) }
 }
 
 #[unsafe(no_mangle)]
@@ -389,15 +394,8 @@ unsafe extern "C" fn pselect(
         next!(pselect: fn(count: c_int, readable: *mut u64, writable: *mut u64, exceptional: *mut u64, timeout: *const [i64; 2], signals: *const c_void) -> c_int,
             else number::PSELECT6, [count, readable, writable, exceptional, timeout, mask.as_ptr()])
     };
-    let sets = Sets { count, readable, writable, exceptional };
-    // SAFETY: the sets are the caller's.
-    if unsafe { sets.concern_us() } {
-        // SAFETY: the timeout is the caller's.
-        let is_immediate = unsafe { is_zero::<i64>(timeout) };
-        // SAFETY: the sets are the caller's.
-        return unsafe { sets.select(is_immediate, wait) };
-    }
-    wait()
+    // SAFETY: the sets and the timeout are the caller's.
+    unsafe { select_by(Sets { count, readable, writable, exceptional }, timeout, wait) }
 }
 
 #[unsafe(no_mangle)]

@@ -188,18 +188,18 @@ fn receive(fd: i32, into: Into, flags: i32) -> Result<(Reply, [Option<i32>; 2]),
         // address, which gives EFAULT.
         unsafe { raw::receive_message(fd, &mut message, flags | MSG_DONTWAIT) }
     });
-    let length = match received {
+    let received = match received {
         // SAFETY: as above.
         Err(Errno::AGAIN) => unsafe { raw::receive_message(fd, &mut message, flags) },
         received => received,
     };
-    let length = match length {
+    let received = match received {
         // The other end was closed with a request unread. The kernel says so once; then what was sent before can be had.
         // SAFETY: as above.
         Err(Errno::CONNRESET) => unsafe { raw::receive_message(fd, &mut message, flags) },
-        length => length,
+        received => received,
     };
-    let length = match length {
+    let length = match received {
         Ok(length) => length,
         Err(errno @ Errno::FAULT) => return Err(Failure::Refused(errno)),
         Err(_) => return Err(Failure::Dead),

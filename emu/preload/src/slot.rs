@@ -89,7 +89,7 @@ pub fn find(identity: u64) -> Option<&'static Slot> {
     probes(identity).find(|slot| slot.identity.load(Ordering::Acquire) == identity)
 }
 
-/// A new slot for an instance, in the place of another one's if need be. Only for the owner of the memory.
+/// A new slot for an instance, if need be in the place of one that holds nothing or has ended. Only for the owner of the memory.
 pub fn create(identity: u64) -> Option<&'static Slot> {
     let slot = probes(identity)
         .find(|slot| slot.identity.load(Ordering::Relaxed) == 0)
@@ -179,12 +179,19 @@ impl Slot {
 
     /// Closes what is verifiably ours and forgets the rest. True if anything was closed. Within a change.
     fn drop_descriptors(&self) -> bool {
-        let control = self.control_fd.swap(NONE, Ordering::Relaxed);
-        let is_right = control >= 0 && socket_identity(control) == Some(self.control_identity.load(Ordering::Relaxed));
-        let control_closed = is_right && raw::close(control).is_ok();
+        let control_closed = self.proved_control().is_some_and(|control| raw::close(control).is_ok());
+        self.control_fd.store(NONE, Ordering::Relaxed);
         let source = self.source_fd.swap(NONE, Ordering::Relaxed);
-        let source_closed = source >= 0 && is_source(source) && raw::close(source).is_ok();
+        // The program may have closed it, and have given the number to another file.
+        let source_closed = source >= 0 && raw::is_inotify(source) && raw::close(source).is_ok();
         control_closed || source_closed
+    }
+
+    /// The control connection's descriptor, if it is still that.
+    fn proved_control(&self) -> Option<i32> {
+        let control = self.control_fd.load(Ordering::Relaxed);
+        let is_right = control >= 0 && socket_identity(control) == Some(self.control_identity.load(Ordering::Relaxed));
+        is_right.then_some(control)
     }
 
     fn holds_nothing(&self) -> bool {
@@ -193,10 +200,7 @@ impl Slot {
 
     /// Has the emulator hung up, as it does when an instance has ended?
     fn has_ended(&self) -> bool {
-        let control = self.control_fd.load(Ordering::Relaxed);
-        control >= 0
-            && socket_identity(control) == Some(self.control_identity.load(Ordering::Relaxed))
-            && raw::poll_one(control, 0, false) & raw::POLLHUP != 0
+        self.proved_control().is_some_and(|control| raw::poll_one(control, 0, false) & raw::POLLHUP != 0)
     }
 
     /// The instance's last descriptor in this process is about to go.
@@ -217,12 +221,12 @@ impl Slot {
                 if self.has_control(pid) {
                     return false;
                 }
-                let old = self.control_fd.swap(fd, Ordering::Relaxed);
-                let old_identity = self.control_identity.swap(identity, Ordering::Relaxed);
-                self.control_pid.store(pid, Ordering::Relaxed);
-                if old >= 0 && old != fd && socket_identity(old) == Some(old_identity) {
+                if let Some(old) = self.proved_control() {
                     let _ = raw::close(old);
                 }
+                self.control_fd.store(fd, Ordering::Relaxed);
+                self.control_identity.store(identity, Ordering::Relaxed);
+                self.control_pid.store(pid, Ordering::Relaxed);
                 true
             })
         });
@@ -238,17 +242,17 @@ impl Slot {
 
     /// The control connection, if process `pid` made it and nobody is using it.
     pub fn control(&'static self, pid: i32) -> Option<Control> {
-        if self.control_pid.load(Ordering::Relaxed) != pid || self.control_fd.load(Ordering::Relaxed) < 0 {
+        if !self.has_control(pid) {
             return None;
         }
         self.control_busy.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).ok()?;
-        let control = Control { slot: self, fd: self.control_fd.load(Ordering::Relaxed) };
-        let is_right = socket_identity(control.fd) == Some(self.control_identity.load(Ordering::Relaxed));
-        if !is_right {
-            self.control_fd.store(NONE, Ordering::Relaxed);
-            return None;
+        let mut control = Control { slot: self, fd: NONE };
+        if let Some(fd) = self.proved_control() {
+            control.fd = fd;
+            return Some(control);
         }
-        Some(control)
+        self.control_fd.store(NONE, Ordering::Relaxed);
+        None
     }
 
     /// The control connection has failed.
@@ -352,9 +356,4 @@ impl Slot {
         }
         Some(Self::line_word(page, self.line_offset.load(Ordering::Relaxed) as usize + CYCLE_OFFSET))
     }
-}
-
-/// Can this descriptor still be the inotify instance that was put there?
-fn is_source(fd: i32) -> bool {
-    raw::is_inotify(fd)
 }

@@ -6,9 +6,10 @@ use nix::errno::Errno;
 use uinotify_core::{AddMask, Wd};
 use uinotify_wire::{Reply, Request, RequestKind};
 
-use super::{Emulator, put_away};
+use super::Emulator;
+use crate::closer::close_apart;
 use crate::config::SetNextWd;
-use crate::reply::error;
+use crate::reply::{error, is_path_only};
 use crate::session::errno;
 
 impl Emulator {
@@ -22,10 +23,12 @@ impl Emulator {
         events: &mut Vec<u8>,
     ) -> Reply {
         if request.kind == RequestKind::AddWatch {
-            let object = descriptors.first().ok_or(Errno::EBADF);
+            let (objects, others): (Vec<_>, Vec<_>) = descriptors.into_iter().partition(|fd| is_path_only(fd.as_fd()));
+            let object = objects.first().ok_or(Errno::EBADF);
             let added = object.and_then(|object| self.add_watch(id, object.as_fd(), request.word, request.payload));
             // Before the reply: an object that we still hold would outlive its last name, and its IN_DELETE_SELF come late.
-            descriptors.into_iter().for_each(put_away);
+            drop(objects);
+            others.into_iter().for_each(close_apart);
             return added.map_or_else(error, |wd| Reply::value(wd.0));
         }
         let tools = &mut self.tools;
@@ -61,7 +64,7 @@ impl Emulator {
                 error(Errno::EINVAL)
             }
         };
-        descriptors.into_iter().for_each(put_away);
+        descriptors.into_iter().for_each(close_apart);
         reply
     }
 
