@@ -28,6 +28,7 @@ pub mod select;
 pub mod settings;
 pub mod settle;
 pub mod slot;
+pub mod stand_in;
 
 #[cfg(shim)]
 mod exports;

@@ -332,6 +332,12 @@ pub fn poll_one(fd: i32, events: i16, wait: bool) -> i16 {
     entry.revents
 }
 
+/// `eventfd2`, close-on-exec.
+pub fn event_descriptor() -> Result<i32, Errno> {
+    // SAFETY: touches no memory.
+    unsafe { syscall(number::EVENTFD2, [0, O_CLOEXEC as usize, 0, 0, 0, 0]) }.map(|fd| fd as i32)
+}
+
 /// Two descriptors in one array, as `pipe2` and `socketpair` give them.
 pub type Pair = [i32; 2];
 

@@ -194,6 +194,12 @@ impl Slot {
         is_right.then_some(control)
     }
 
+    /// The source's descriptor, if it is still an inotify descriptor.
+    pub fn proved_source(&self) -> Option<i32> {
+        let source = self.source_fd.load(Ordering::Relaxed);
+        (source >= 0 && raw::is_inotify(source)).then_some(source)
+    }
+
     fn holds_nothing(&self) -> bool {
         self.control_fd.load(Ordering::Relaxed) < 0 && self.source_fd.load(Ordering::Relaxed) < 0
     }

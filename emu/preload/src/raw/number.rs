@@ -49,6 +49,7 @@ mod x86_64 {
     pub const SPLICE: usize = 275;
     pub const EPOLL_PWAIT: usize = 281;
     pub const FALLOCATE: usize = 285;
+    pub const EVENTFD2: usize = 290;
     pub const DUP3: usize = 292;
     pub const PIPE2: usize = 293;
     pub const INOTIFY_INIT1: usize = 294;
@@ -60,6 +61,7 @@ mod x86_64 {
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64 {
+    pub const EVENTFD2: usize = 19;
     pub const EPOLL_CTL: usize = 21;
     pub const EPOLL_PWAIT: usize = 22;
     pub const DUP: usize = 23;
