@@ -1,9 +1,11 @@
 //! The two sides: the kernel's inotify, and the emulator's.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use uinotify_harness::arguments;
+use uinotify_harness::raw::system_call;
 
 /// `INOTIFY_IOC_SETNEXTWD`.
 const SETNEXTWD: libc::c_ulong = 0x4004_4900;
@@ -38,29 +40,29 @@ impl Side for Native {
 
     fn init(flags: i32) -> Result<OwnedFd, Errno> {
         // SAFETY: takes flags only.
-        let fd = unsafe { system_call(libc::SYS_inotify_init1, [flags as usize, 0, 0]) }?;
+        let fd = unsafe { system_call(libc::SYS_inotify_init1, arguments![flags]) }?;
         // SAFETY: the call has just returned this descriptor, which nobody else has.
         Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
     }
 
     fn add(fd: RawFd, path: &CStr, mask: u32) -> Result<i32, Errno> {
-        let arguments = [fd as usize, path.as_ptr() as usize, mask as usize];
+        let arguments = arguments![fd, path.as_ptr(), mask];
         // SAFETY: `path` is a string that lives through the call.
         unsafe { system_call(libc::SYS_inotify_add_watch, arguments) }.map(|wd| wd as i32)
     }
 
     fn remove(fd: RawFd, wd: i32) -> Result<(), Errno> {
         // SAFETY: takes numbers only.
-        unsafe { system_call(libc::SYS_inotify_rm_watch, [fd as usize, wd as usize, 0]) }.map(drop)
+        unsafe { system_call(libc::SYS_inotify_rm_watch, arguments![fd, wd]) }.map(drop)
     }
 
     fn set_next_wd(fd: RawFd, wd: i32) -> Result<(), Errno> {
         // SAFETY: takes numbers only.
-        unsafe { system_call(libc::SYS_ioctl, [fd as usize, SETNEXTWD as usize, wd as usize]) }.map(drop)
+        unsafe { system_call(libc::SYS_ioctl, arguments![fd, SETNEXTWD, wd]) }.map(drop)
     }
 
     fn read(fd: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
-        let arguments = [fd as usize, buffer.as_mut_ptr() as usize, buffer.len()];
+        let arguments = arguments![fd, buffer.as_mut_ptr(), buffer.len()];
         // SAFETY: the buffer is borrowed for the length of the call, and its length goes with it.
         unsafe { system_call(libc::SYS_read, arguments) }
     }
@@ -106,49 +108,10 @@ pub(crate) fn must<T>(what: &str, result: Result<T, Errno>) -> T {
 
 /// Is this descriptor an instance of the kernel's own? The worker proves with it that each side is what it says.
 pub(crate) fn is_kernels(fd: &OwnedFd) -> bool {
-    std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))
-        .is_ok_and(|target| target.as_os_str() == "anon_inode:inotify")
-}
-
-/// Of the arguments that the callers below hand over no more than three are used.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-unsafe fn system_call(number: libc::c_long, arguments: [usize; 3]) -> Result<usize, Errno> {
-    let result: isize;
-    // SAFETY: by this function's contract; the kernel keeps every register but the result, rcx and r11.
-    unsafe {
-        core::arch::asm!(
-            "syscall",
-            inlateout("rax") number as isize => result,
-            in("rdi") arguments[0],
-            in("rsi") arguments[1],
-            in("rdx") arguments[2],
-            lateout("rcx") _,
-            lateout("r11") _,
-            options(nostack),
-        );
-    }
-    outcome(result)
-}
-
-#[cfg(target_arch = "aarch64")]
-#[inline]
-unsafe fn system_call(number: libc::c_long, arguments: [usize; 3]) -> Result<usize, Errno> {
-    let result: isize;
-    // SAFETY: by this function's contract; the kernel keeps every register but the result.
-    unsafe {
-        core::arch::asm!(
-            "svc 0",
-            in("x8") number,
-            inlateout("x0") arguments[0] => result,
-            in("x1") arguments[1],
-            in("x2") arguments[2],
-            options(nostack),
-        );
-    }
-    outcome(result)
-}
-
-fn outcome(result: isize) -> Result<usize, Errno> {
-    if result < 0 { Err(Errno::from_raw(-result as i32)) } else { Ok(result as usize) }
+    let path = CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd())).expect("a path without a zero byte");
+    let mut target = [0_u8; 64];
+    let arguments = arguments![libc::AT_FDCWD, path.as_ptr(), target.as_mut_ptr(), target.len()];
+    // SAFETY: the path is a string and the target is ours to be written; both live through the call.
+    let length = unsafe { system_call(libc::SYS_readlinkat, arguments) };
+    length.is_ok_and(|length| target[..length] == *b"anon_inode:inotify")
 }

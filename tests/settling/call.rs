@@ -35,7 +35,7 @@ pub(crate) fn init(way: Way, flags: i32) -> Result<OwnedFd, Errno> {
             // SAFETY: takes flags only.
             Way::Libc => i64::from(unsafe { libc::inotify_init1(flags) }),
             // SAFETY: takes flags only.
-            Way::Raw => unsafe { libc::syscall(libc::SYS_inotify_init1, flags) },
+            Way::Raw => unsafe { uinotify_harness::raw_syscall!(libc::SYS_inotify_init1, flags) },
         });
         made != Err(Errno::EMFILE)
     });
@@ -51,7 +51,7 @@ pub(crate) fn add_watch(way: Way, fd: RawFd, path: &Path, mask: u32) -> Result<i
         // SAFETY: the path is a string that lives through the call.
         Way::Libc => i64::from(unsafe { libc::inotify_add_watch(fd, path.as_ptr(), mask) }),
         // SAFETY: the path is a string that lives through the call.
-        Way::Raw => unsafe { libc::syscall(libc::SYS_inotify_add_watch, fd, path.as_ptr(), mask) },
+        Way::Raw => unsafe { uinotify_harness::raw_syscall!(libc::SYS_inotify_add_watch, fd, path.as_ptr(), mask) },
     };
     length(wd).map(|wd| wd as i32)
 }
@@ -70,7 +70,7 @@ pub(crate) fn set_cursor(way: Way, fd: RawFd, cursor: i32) -> Result<(), Errno> 
         // SAFETY: the argument is a number.
         Way::Libc => i64::from(unsafe { libc::ioctl(fd, SETNEXTWD, argument) }),
         // SAFETY: the argument is a number.
-        Way::Raw => unsafe { libc::syscall(libc::SYS_ioctl, fd, SETNEXTWD, argument) },
+        Way::Raw => unsafe { uinotify_harness::raw_syscall!(libc::SYS_ioctl, fd, SETNEXTWD, argument) },
     })
     .map(drop)
 }
@@ -89,7 +89,7 @@ pub(crate) fn read_into(way: Way, fd: RawFd, buffer: &mut [u8]) -> Result<usize,
         // SAFETY: the buffer lives through the call, which writes at most its length.
         Way::Libc => unsafe { libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len()) as i64 },
         // SAFETY: the buffer lives through the call, which writes at most its length.
-        Way::Raw => unsafe { libc::syscall(libc::SYS_read, fd, buffer.as_mut_ptr(), buffer.len()) },
+        Way::Raw => unsafe { uinotify_harness::raw_syscall!(libc::SYS_read, fd, buffer.as_mut_ptr(), buffer.len()) },
     })
 }
 
@@ -102,7 +102,7 @@ pub(crate) fn read_pieces(way: Way, fd: RawFd, rooms: [usize; 3]) -> Bytes {
         // SAFETY: the pieces and the buffers they name live through the call.
         Way::Libc => unsafe { libc::readv(fd, pieces.as_ptr(), pieces.len() as i32) as i64 },
         // SAFETY: the pieces and the buffers they name live through the call.
-        Way::Raw => unsafe { libc::syscall(libc::SYS_readv, fd, pieces.as_ptr(), pieces.len()) },
+        Way::Raw => unsafe { uinotify_harness::raw_syscall!(libc::SYS_readv, fd, pieces.as_ptr(), pieces.len()) },
     })?;
     // A piece that is not filled ends the call, so that what was read stands together.
     let mut joined = buffers.concat();
@@ -117,7 +117,7 @@ pub(crate) fn queued_bytes(way: Way, fd: RawFd) -> Result<usize, Errno> {
         // SAFETY: FIONREAD writes one int, which lives through the call.
         Way::Libc => i64::from(unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut bytes) }),
         // SAFETY: FIONREAD writes one int, which lives through the call.
-        Way::Raw => unsafe { libc::syscall(libc::SYS_ioctl, fd, libc::FIONREAD, &raw mut bytes) },
+        Way::Raw => unsafe { uinotify_harness::raw_syscall!(libc::SYS_ioctl, fd, libc::FIONREAD, &raw mut bytes) },
     })?;
     usize::try_from(bytes).map_err(|_| Errno::EOVERFLOW)
 }
@@ -155,7 +155,9 @@ fn by_poll(way: Way, call: Poll, fds: &[RawFd], timeout: Duration) -> Result<Vec
         // SAFETY: the array and the timeout live through the call; there is no signal mask.
         (Way::Libc, _) => i64::from(unsafe { libc::ppoll(start, count, &raw const spec, std::ptr::null()) }),
         // SAFETY: the array and the timeout live through the call; there is no signal mask.
-        (Way::Raw, _) => unsafe { libc::syscall(libc::SYS_ppoll, start, count, &raw const spec, 0_usize, 8_usize) },
+        (Way::Raw, _) => unsafe {
+            uinotify_harness::raw_syscall!(libc::SYS_ppoll, start, count, &raw const spec, 0_usize, 8_usize)
+        },
     })?;
     let ready: Vec<_> = entries.iter().map(|entry| entry.revents & libc::POLLIN != 0).collect();
     let counted = entries.iter().filter(|entry| entry.revents != 0).count();
@@ -184,7 +186,7 @@ fn by_select(way: Way, call: Poll, fds: &[RawFd], timeout: Duration) -> Result<V
         }
         // SAFETY: the set and the timeout live through the call; the rest is null.
         (Way::Raw, _) => unsafe {
-            libc::syscall(libc::SYS_pselect6, end, &raw mut set, null, null, &raw const spec, 0_usize)
+            uinotify_harness::raw_syscall!(libc::SYS_pselect6, end, &raw mut set, null, null, &raw const spec, 0_usize)
         },
     })?;
     // SAFETY: the descriptors are below FD_SETSIZE.
@@ -206,7 +208,7 @@ pub(crate) fn epoll(way: Way, entries: &[(RawFd, i32)]) -> Result<OwnedFd, Errno
             // SAFETY: the event lives through the call.
             Way::Libc => i64::from(unsafe { libc::epoll_ctl(number, add, fd, &raw mut event) }),
             // SAFETY: the event lives through the call.
-            Way::Raw => unsafe { libc::syscall(libc::SYS_epoll_ctl, number, add, fd, &raw mut event) },
+            Way::Raw => unsafe { uinotify_harness::raw_syscall!(libc::SYS_epoll_ctl, number, add, fd, &raw mut event) },
         })?;
     }
     Ok(epoll)
@@ -231,7 +233,9 @@ pub(crate) fn epoll_wait_for(
         // SAFETY: the array lives through the call, which writes at most `room` elements.
         Way::Libc => i64::from(unsafe { libc::epoll_wait(epoll, start, room, milliseconds) }),
         // SAFETY: the array lives through the call, which writes at most `room` elements; there is no signal mask.
-        Way::Raw => unsafe { libc::syscall(libc::SYS_epoll_pwait, epoll, start, room, milliseconds, 0_usize, 8_usize) },
+        Way::Raw => unsafe {
+            uinotify_harness::raw_syscall!(libc::SYS_epoll_pwait, epoll, start, room, milliseconds, 0_usize, 8_usize)
+        },
     })?;
     // The data was made from a descriptor.
     let mut found: Vec<_> = events[..count].iter().map(|event| event.u64 as RawFd).collect();
@@ -260,7 +264,8 @@ pub(crate) fn emulator_of(fd: RawFd) -> i32 {
     let mut length = size_of::<libc::sockaddr_un>() as libc::socklen_t;
     // The shim refuses a socket's calls.
     // SAFETY: the structure and its length live through the call.
-    let result = unsafe { libc::syscall(libc::SYS_getpeername, fd, &raw mut address, &raw mut length) };
+    let result =
+        unsafe { uinotify_harness::raw_syscall!(libc::SYS_getpeername, fd, &raw mut address, &raw mut length) };
     assert_eq!(result, 0, "descriptor {fd} is not emulated: {}", Errno::last());
     let name: Vec<u8> = address.sun_path.iter().skip(1).map(|&byte| byte as u8).take_while(|&byte| byte != 0).collect();
     let name = String::from_utf8_lossy(&name);

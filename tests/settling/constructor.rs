@@ -15,11 +15,11 @@ int instance = -1;
 __attribute__((constructor)) static void open_instance(void) { instance = inotify_init1(IN_CLOEXEC); }
 ";
 
-/// Ends well if that instance is a socket: the kernel's own is none.
+/// Ends well if that instance tells its cursor, which the kernel's own does not.
 const PROGRAM: &str = r"
-#include <sys/stat.h>
+#include <sys/ioctl.h>
 extern int instance;
-int main(void) { struct stat status; return fstat(instance, &status) != 0 || !S_ISSOCK(status.st_mode); }
+int main(void) { int cursor; return ioctl(instance, _IOR('I', 0x80, int), &cursor) != 0 || cursor != 1; }
 ";
 
 /// The loader runs the constructors of a program's libraries before or after the shim's: their instances are emulated.

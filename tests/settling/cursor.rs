@@ -59,7 +59,7 @@ pub(crate) fn unlinked(folder: &Path) -> Result<()> {
         ensure!(of_next - ours == its.of_next - its.of_first, "{of_next} after {ours} in {}", context());
         call::remove_watch(emulated, of_next).with_context(context)?;
         // SAFETY: takes numbers only.
-        let _ = unsafe { libc::syscall(libc::SYS_inotify_rm_watch, kernel, its.of_next) };
+        let _ = unsafe { uinotify_harness::raw_syscall!(libc::SYS_inotify_rm_watch, kernel, its.of_next) };
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ fn is_taken(fd: RawFd) -> bool {
     crate::shared::yield_until(1_000_000, || {
         let mut unread: libc::c_int = -1;
         // SAFETY: the request writes one int, which lives through the call.
-        let result = unsafe { libc::syscall(libc::SYS_ioctl, fd, libc::TIOCOUTQ, &raw mut unread) };
+        let result = unsafe { uinotify_harness::raw_syscall!(libc::SYS_ioctl, fd, libc::TIOCOUTQ, &raw mut unread) };
         result == 0 && unread == 0
     })
 }
@@ -23,7 +23,7 @@ fn is_taken(fd: RawFd) -> bool {
 /// `write(2)`.
 fn write(fd: RawFd, bytes: &[u8]) -> Result<()> {
     // SAFETY: the bytes live through the call.
-    Errno::result(unsafe { libc::syscall(libc::SYS_write, fd, bytes.as_ptr(), bytes.len()) })?;
+    Errno::result(unsafe { uinotify_harness::raw_syscall!(libc::SYS_write, fd, bytes.as_ptr(), bytes.len()) })?;
     Ok(())
 }
 
@@ -31,7 +31,7 @@ fn write(fd: RawFd, bytes: &[u8]) -> Result<()> {
 fn send(fd: RawFd, bytes: &[u8]) -> Result<()> {
     let (start, length, no_address) = (bytes.as_ptr(), bytes.len(), std::ptr::null::<libc::sockaddr>());
     // SAFETY: the bytes live through the call; there is no address.
-    Errno::result(unsafe { libc::syscall(libc::SYS_sendto, fd, start, length, 0, no_address, 0) })?;
+    Errno::result(unsafe { uinotify_harness::raw_syscall!(libc::SYS_sendto, fd, start, length, 0, no_address, 0) })?;
     Ok(())
 }
 
@@ -65,7 +65,7 @@ fn send_descriptors(fd: RawFd, bytes: &[u8], count: usize) -> Result<()> {
         unsafe { data.wrapping_add(index).write_unaligned(*descriptor) };
     }
     // SAFETY: the header, its piece and its control buffer live through the call.
-    Errno::result(unsafe { libc::syscall(libc::SYS_sendmsg, fd, &raw const header, 0) })?;
+    Errno::result(unsafe { uinotify_harness::raw_syscall!(libc::SYS_sendmsg, fd, &raw const header, 0) })?;
     Ok(())
 }
 
@@ -100,7 +100,7 @@ pub(crate) fn raw_duplicates(folder: &Path) -> Result<()> {
     // Each call is the first that sees its descriptor.
     let duplicate = || -> Result<OwnedFd> {
         // SAFETY: takes a number only.
-        let fd = Errno::result(unsafe { libc::syscall(libc::SYS_dup, instance.as_raw_fd()) })?;
+        let fd = Errno::result(unsafe { uinotify_harness::raw_syscall!(libc::SYS_dup, instance.as_raw_fd()) })?;
         // SAFETY: the call has just returned this descriptor, which nobody else has.
         Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd)?) })
     };

@@ -60,7 +60,7 @@ fn install(signal: libc::c_int, flags: libc::c_int) {
 
 fn send_signal(thread: i32) {
     // SAFETY: takes numbers only.
-    let result = unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), thread, libc::SIGUSR1) };
+    let result = unsafe { uinotify_harness::raw_syscall!(libc::SYS_tgkill, std::process::id(), thread, libc::SIGUSR1) };
     assert_eq!(result, 0, "tgkill");
 }
 

@@ -62,7 +62,7 @@ fn read(way: Way, fd: RawFd, start: *mut u8, room: usize) -> Result<usize, Errno
         // SAFETY: only the kernel writes there, and checks the address.
         Way::Libc => unsafe { libc::read(fd, start.cast(), room) as i64 },
         // SAFETY: only the kernel writes there, and checks the address.
-        Way::Raw => unsafe { libc::syscall(libc::SYS_read, fd, start, room) },
+        Way::Raw => unsafe { uinotify_harness::raw_syscall!(libc::SYS_read, fd, start, room) },
     };
     Errno::result(result).map(|length| length as usize)
 }

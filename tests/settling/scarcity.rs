@@ -154,7 +154,7 @@ fn take_numbers(numbers: &[RawFd]) -> Result<Vec<OwnedFd>> {
     let take = |&number: &RawFd| -> Result<OwnedFd> {
         let end = number;
         // SAFETY: takes numbers only; nobody but the shim has this descriptor.
-        Errno::result(unsafe { libc::syscall(libc::SYS_close_range, number, end, 0) })?;
+        Errno::result(unsafe { uinotify_harness::raw_syscall!(libc::SYS_close_range, number, end, 0) })?;
         // SAFETY: takes numbers only.
         let fd =
             Errno::result(unsafe { libc::eventfd(number.unsigned_abs(), libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
@@ -164,7 +164,7 @@ fn take_numbers(numbers: &[RawFd]) -> Result<Vec<OwnedFd>> {
             return Ok(event);
         }
         // SAFETY: takes numbers only; nothing has the target.
-        Errno::result(unsafe { libc::syscall(libc::SYS_dup3, fd, number, libc::O_CLOEXEC) })?;
+        Errno::result(unsafe { uinotify_harness::raw_syscall!(libc::SYS_dup3, fd, number, libc::O_CLOEXEC) })?;
         // SAFETY: nothing had the number, which is now ours.
         Ok(unsafe { OwnedFd::from_raw_fd(number) })
     };

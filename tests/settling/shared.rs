@@ -47,7 +47,7 @@ pub(crate) fn wait_while(word: &AtomicU32, old: u32) {
     while word.load(Ordering::Acquire) == old {
         let (operation, no_timeout) = (libc::FUTEX_WAIT, std::ptr::null::<libc::timespec>());
         // SAFETY: the word lives through the call.
-        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, old, no_timeout) };
+        unsafe { uinotify_harness::raw_syscall!(libc::SYS_futex, word.as_ptr(), operation, old, no_timeout) };
     }
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn wait_while(word: &AtomicU32, old: u32) {
 pub(crate) fn set_and_wake(word: &AtomicU32, value: u32) {
     word.store(value, Ordering::Release);
     // SAFETY: the word lives through the call.
-    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
+    unsafe { uinotify_harness::raw_syscall!(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
 }
 
 /// Lets others run until `holds`, but not for ever. False if it does not come to hold.

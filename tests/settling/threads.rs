@@ -33,7 +33,7 @@ pub(crate) fn waits_for(thread: i32, fd: i32) -> bool {
         let call = fs::read_to_string(&path).unwrap_or_default();
         let mut words = call.split(' ');
         let number = words.next().and_then(|number| number.parse().ok());
-        let is_read = [libc::SYS_read, libc::SYS_recvfrom].map(Some).contains(&number);
+        let is_read = [libc::SYS_read, libc::SYS_recvfrom, libc::SYS_recvmsg].map(Some).contains(&number);
         is_read && words.next() == Some(&format!("{fd:#x}"))
     })
 }

@@ -6,6 +6,11 @@ unsafe extern "C" {
     fn __errno_location() -> *mut i32;
 }
 
+/// The address of a function that only libc has.
+pub fn location() -> usize {
+    __errno_location as unsafe extern "C" fn() -> *mut i32 as usize
+}
+
 /// The value of `errno` before a call of libc's.
 pub struct ErrnoKept(i32);
 

@@ -3,13 +3,14 @@
 //! `ioctl` and `fcntl` are variadic in C. On x86-64 and aarch64 Linux a variadic integer or pointer argument is passed as a named
 //! one is, so a third named argument receives it.
 
-use core::ffi::{c_char, c_int, c_ulong, c_void};
+use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 
 use uinotify_wire::{IOC_GETNEXTWD, IOC_SETNEXTWD};
 
 use crate::bitmap::{EPOLLS, INSTANCES};
 use crate::epoll::{self, Event};
 use crate::errno::report;
+use crate::identity::Instance;
 use crate::next::{NEXT, address};
 use crate::raw::{
     self, Errno, F_DUPFD, F_DUPFD_CLOEXEC, F_GETFL, IoVec, MessageHeader, Outcome, PollFd, TimeSpec, number, syscall,
@@ -44,7 +45,21 @@ macro_rules! next {
 
 use next;
 
+mod alias;
+mod by_name;
+mod by_number;
+mod file;
 mod foreign;
+
+/// Ends a program that a checking function has found out, as libc does.
+fn overflow(chk_fail: Option<usize>) -> ! {
+    if let Some(function) = chk_fail {
+        // SAFETY: the address is that of `__chk_fail`, whose type this is.
+        let fail: extern "C" fn() -> ! = unsafe { core::mem::transmute(function) };
+        fail();
+    }
+    raw::abort()
+}
 
 unsafe fn fallback(number: usize, arguments: &[usize]) -> Outcome {
     let mut all = [0; 6];
@@ -87,15 +102,20 @@ extern "C" fn inotify_rm_watch(fd: c_int, wd: c_int) -> c_int {
     next!(inotify_rm_watch: fn(fd: c_int, wd: c_int) -> c_int, else number::INOTIFY_RM_WATCH, [fd, wd])
 }
 
+/// The instance that an `ioctl` is for.
+fn instance_of_ioctl(fd: c_int, request: u32) -> Option<Instance> {
+    if matches!(request, IOC_SETNEXTWD | IOC_GETNEXTWD) { identity::sought(fd) } else { identity::hinted(fd) }
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: usize) -> c_int {
-    let is_for_inotify = matches!(request as u32, IOC_SETNEXTWD | IOC_GETNEXTWD);
-    let instance = if is_for_inotify { identity::sought(fd) } else { identity::hinted(fd) };
-    if let Some(instance) = instance {
-        // SAFETY: the argument is the caller's.
-        return report(unsafe { descriptor::ioctl(&instance, request as u32, argument) }) as c_int;
+    let call = |fd: c_int| next!(ioctl: fn(fd: c_int, request: c_ulong, argument: usize) -> c_int, else number::IOCTL, [fd, request, argument]);
+    let Some(instance) = instance_of_ioctl(fd, request as u32) else { return call(fd) };
+    // SAFETY: the argument is the caller's.
+    match unsafe { descriptor::ioctl(&instance, request as u32, argument) } {
+        Some(outcome) => report(outcome) as c_int,
+        None => file::with_stand_in(&instance, call, |refusal| refusal as c_int),
     }
-    next!(ioctl: fn(fd: c_int, request: c_ulong, argument: usize) -> c_int, else number::IOCTL, [fd, request, argument])
 }
 
 #[unsafe(no_mangle)]
@@ -117,7 +137,7 @@ unsafe extern "C" fn __read_chk(fd: c_int, buffer: *mut c_void, count: usize, ro
         return report(reading::read(&instance, buffer, count));
     }
     if count > room && address(&NEXT.__read_chk).is_none() {
-        raw::abort();
+        overflow(address(&NEXT.__chk_fail));
     }
     next!(__read_chk: fn(fd: c_int, buffer: *mut c_void, count: usize, room: usize) -> isize,
         else number::READ, [fd, buffer, count])
@@ -132,6 +152,27 @@ unsafe extern "C" fn readv(fd: c_int, pieces: *const IoVec, count: c_int) -> isi
     next!(readv: fn(fd: c_int, pieces: *const IoVec, count: c_int) -> isize, else number::READV, [fd, pieces, count])
 }
 
+/// What is read at the current position; with an offset inotify and a socket refuse alike.
+macro_rules! read_pieces {
+    ($($name:ident)*) => {
+        $(
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn $name(fd: c_int, pieces: *const IoVec, count: c_int, offset: i64, flags: c_int) -> isize {
+                if offset == -1
+                    && let Some(instance) = identity::hinted(fd)
+                {
+                    // SAFETY: the pieces are the caller's.
+                    return report(unsafe { reading::read_pieces_with_flags(&instance, pieces, count, flags) });
+                }
+                next!($name: fn(fd: c_int, pieces: *const IoVec, count: c_int, offset: i64, flags: c_int) -> isize,
+                    else number::PREADV2, [fd, pieces, count, offset, 0, flags])
+            }
+        )*
+    };
+}
+
+read_pieces! { preadv2 preadv64v2 }
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn write(fd: c_int, buffer: *const c_void, count: usize) -> isize {
     if INSTANCES.contains(fd) && identity::instance(fd).is_some() {
@@ -144,6 +185,33 @@ unsafe extern "C" fn write(fd: c_int, buffer: *const c_void, count: usize) -> is
 extern "C" fn close(fd: c_int) -> c_int {
     identity::before_close(fd);
     next!(close: fn(fd: c_int) -> c_int, else number::CLOSE, [fd])
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+    // With flags nothing is closed, or in a table of this thread's own.
+    if flags == 0 {
+        identity::before_close_range(first, last);
+    }
+    next!(close_range: fn(first: c_uint, last: c_uint, flags: c_int) -> c_int, else number::CLOSE_RANGE, [first, last, flags])
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn closefrom(first: c_int) {
+    let lowest = first.max(0) as c_uint;
+    identity::before_close_range(lowest, c_uint::MAX);
+    match address(&NEXT.closefrom) {
+        Some(function) => {
+            // SAFETY: the address is that of the C function of this name, whose type this is.
+            let function: unsafe extern "C" fn(c_int) = unsafe { core::mem::transmute(function) };
+            // SAFETY: the argument is the caller's own.
+            unsafe { function(first) };
+        }
+        None => {
+            // SAFETY: takes numbers only.
+            let _ = unsafe { fallback(number::CLOSE_RANGE, &[lowest as usize, c_uint::MAX as usize, 0]) };
+        }
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -185,8 +253,12 @@ extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
     result
 }
 
-/// What `fcntl` gave, as it would be for inotify.
-fn after_fcntl(fd: c_int, command: c_int, result: c_int) -> c_int {
+/// `fcntl`, as it would be for inotify.
+fn control(fd: c_int, command: c_int, call: impl FnOnce(c_int) -> c_int) -> c_int {
+    if INSTANCES.contains(fd) && file::is_asked_by_fcntl(command) {
+        return file::with_file(fd, call, |refusal| refusal as c_int);
+    }
+    let result = call(fd);
     if result < 0 {
         return result;
     }
@@ -200,14 +272,14 @@ fn after_fcntl(fd: c_int, command: c_int, result: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
-    let result = next!(fcntl: fn(fd: c_int, command: c_int, argument: usize) -> c_int, else number::FCNTL, [fd, command, argument]);
-    after_fcntl(fd, command, result)
+    let call = |fd: c_int| next!(fcntl: fn(fd: c_int, command: c_int, argument: usize) -> c_int, else number::FCNTL, [fd, command, argument]);
+    control(fd, command, call)
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fcntl64(fd: c_int, command: c_int, argument: usize) -> c_int {
-    let result = next!(fcntl64: fn(fd: c_int, command: c_int, argument: usize) -> c_int, else number::FCNTL, [fd, command, argument]);
-    after_fcntl(fd, command, result)
+    let call = |fd: c_int| next!(fcntl64: fn(fd: c_int, command: c_int, argument: usize) -> c_int, else number::FCNTL, [fd, command, argument]);
+    control(fd, command, call)
 }
 
 #[unsafe(no_mangle)]

@@ -102,6 +102,22 @@ pub fn before_close(fd: i32) {
     }
 }
 
+/// As [`before_close`] for all descriptors from `first` to `last`.
+pub fn before_close_range(first: u32, last: u32) {
+    if !INSTANCES.was_used() || memory::owner().is_none() {
+        return;
+    }
+    let is_closed = |fd: i32| (first..=last).contains(&(fd as u32));
+    for fd in INSTANCES.iter().filter(|fd| is_closed(*fd)) {
+        let Some(identity) = socket_identity(fd) else { continue };
+        let Some(slot) = slot::find(identity) else { continue };
+        let is_held = INSTANCES.iter().any(|other| !is_closed(other) && socket_identity(other) == Some(identity));
+        if !is_held {
+            slot.release(identity);
+        }
+    }
+}
+
 /// Looks at every open descriptor after exec, and at none where they cannot be listed.
 pub fn find_inherited() {
     let mut any_instance = false;

@@ -6,6 +6,31 @@
 use core::ffi::{c_char, c_int, c_void};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::errno;
+
+/// A name that is sought, with its hash.
+#[derive(Clone, Copy)]
+struct Name {
+    bytes: &'static [u8],
+    gnu_hash: u32,
+}
+
+impl Name {
+    const fn new(bytes: &'static [u8]) -> Self {
+        Self { bytes, gnu_hash: gnu_hash(bytes) }
+    }
+}
+
+const fn gnu_hash(name: &[u8]) -> u32 {
+    let mut hash = 5381u32;
+    let mut rest = name;
+    while let [first, behind @ ..] = rest {
+        hash = hash.wrapping_mul(33).wrapping_add(*first as u32);
+        rest = behind;
+    }
+    hash
+}
+
 /// Declares the table of functions, and the names under which they are sought.
 macro_rules! functions {
     ($($name:ident),* $(,)?) => {
@@ -19,8 +44,8 @@ macro_rules! functions {
         pub static NEXT: Functions = Functions { $($name: AtomicUsize::new(0),)* };
 
         impl Functions {
-            fn entries(&self) -> [(&'static [u8], &AtomicUsize); const { [$(stringify!($name)),*].len() }] {
-                [$((stringify!($name).as_bytes(), &self.$name)),*]
+            fn entries(&self) -> [(Name, &AtomicUsize); const { [$(stringify!($name)),*].len() }] {
+                [$((const { Name::new(stringify!($name).as_bytes()) }, &self.$name)),*]
             }
         }
     };
@@ -30,7 +55,12 @@ functions! {
     inotify_init, inotify_init1, inotify_add_watch, inotify_rm_watch, ioctl, read, __read_chk, readv, write, close, dup, dup2,
     dup3, fcntl, fcntl64, recv, recvmsg, recvmmsg, poll, __poll_chk, ppoll, __ppoll_chk, select, pselect, epoll_ctl, epoll_wait,
     epoll_pwait, epoll_pwait2, recvfrom, getsockopt, setsockopt, shutdown, fchmod, fallocate, fallocate64, lseek, lseek64, splice,
-    sendfile, send, sendto, sendmsg, getsockname, getpeername, writev,
+    sendfile, send, sendto, sendmsg, getsockname, getpeername, writev, sendmmsg, listen, bind, accept, accept4, connect, tee,
+    preadv2, preadv64v2, pwritev2, pwritev64v2, close_range, closefrom, __chk_fail,
+    fstat, fstat64, __fxstat, __fxstat64, fstatfs, fstatfs64, fstatvfs, fstatvfs64, fpathconf, fchown, futimens, futimes, fgetxattr,
+    fsetxattr, flistxattr, fremovexattr, fsync, fdatasync, syncfs, sync_file_range, readahead, ftruncate, ftruncate64, posix_fadvise,
+    posix_fadvise64, posix_fallocate, posix_fallocate64, lockf, lockf64, mmap, mmap64,
+    syscall, dlsym, dlvsym,
 }
 
 /// Address of a function, or `None`.
@@ -87,34 +117,85 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
+/// The beginning and the end of libc in memory.
+static LIBC: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
+
+/// A walk over the loaded objects, in the order in which the dynamic linker searches them.
+struct Walk {
+    is_behind_us: bool,
+    /// Functions that only programs of earlier days find, by the version with which they were linked.
+    accepts_hidden: bool,
+}
+
 /// Fills the table. To be called by the constructor.
 pub fn initialise() {
-    let mut is_behind_us = false;
-    // SAFETY: `visit` keeps to the contract of the call; `is_behind_us` lives through it.
-    unsafe { dl_iterate_phdr(visit, (&raw mut is_behind_us).cast()) };
+    for accepts_hidden in [false, true] {
+        let mut walk = Walk { is_behind_us: false, accepts_hidden };
+        // SAFETY: `visit` keeps to the contract of the call; `walk` lives through it.
+        unsafe { dl_iterate_phdr(visit, (&raw mut walk).cast()) };
+    }
 }
 
 unsafe extern "C" fn visit(object: *const LoadedObject, _size: usize, data: *mut c_void) -> c_int {
     // SAFETY: the dynamic linker gives a valid object for the length of the callback.
     let object = unsafe { &*object };
-    // SAFETY: `data` is the bool that `initialise` passed, and nobody else has it.
-    let is_behind_us = unsafe { &mut *data.cast::<bool>() };
-    if !*is_behind_us {
-        *is_behind_us = holds(object, initialise as fn() as usize);
+    // SAFETY: `data` is the walk that `initialise` passed, and nobody else has it.
+    let walk = unsafe { &mut *data.cast::<Walk>() };
+    if !walk.is_behind_us {
+        walk.is_behind_us = holds(object, initialise as fn() as usize);
         return 0;
+    }
+    if holds(object, errno::location()) {
+        let (start, end) = span(object);
+        LIBC[0].store(start, Ordering::Relaxed);
+        LIBC[1].store(end, Ordering::Relaxed);
     }
     // SAFETY: the object is loaded and relocated.
     if let Some(tables) = unsafe { Tables::of(object) } {
         for (name, entry) in NEXT.entries() {
             if entry.load(Ordering::Relaxed) == 0
                 // SAFETY: as above.
-                && let Some(found) = unsafe { tables.find(name) }
+                && let Some(found) = unsafe { tables.find(name.bytes, name.gnu_hash, walk.accepts_hidden) }
             {
                 entry.store(found, Ordering::Relaxed);
             }
         }
     }
     0
+}
+
+/// Is this the address of a function that stands behind one of ours, or of any of libc's?
+pub fn is_behind_ours(function: usize) -> bool {
+    let [start, end] = [&LIBC[0], &LIBC[1]].map(|address| address.load(Ordering::Relaxed));
+    (start..end).contains(&function)
+        || NEXT.entries().iter().any(|(_, entry)| entry.load(Ordering::Relaxed) == function)
+}
+
+/// Our own function of this name.
+pub fn own(name: &[u8]) -> Option<usize> {
+    struct Search<'a> {
+        name: &'a [u8],
+        found: Option<usize>,
+    }
+    unsafe extern "C" fn visit(object: *const LoadedObject, _size: usize, data: *mut c_void) -> c_int {
+        // SAFETY: the dynamic linker gives a valid object for the length of the callback.
+        let object = unsafe { &*object };
+        if !holds(object, initialise as fn() as usize) {
+            return 0;
+        }
+        // SAFETY: `data` is the search below, and nobody else has it.
+        let search = unsafe { &mut *data.cast::<Search<'_>>() };
+        // SAFETY: the object is loaded and relocated.
+        if let Some(tables) = unsafe { Tables::of(object) } {
+            // SAFETY: as above.
+            search.found = unsafe { tables.find(search.name, gnu_hash(search.name), false) };
+        }
+        1
+    }
+    let mut search = Search { name, found: None };
+    // SAFETY: `visit` keeps to the contract of the call; `search` lives through it.
+    unsafe { dl_iterate_phdr(visit, (&raw mut search).cast()) };
+    search.found
 }
 
 fn headers(object: &LoadedObject) -> &[ProgramHeader] {
@@ -125,12 +206,21 @@ fn headers(object: &LoadedObject) -> &[ProgramHeader] {
     unsafe { core::slice::from_raw_parts(object.headers, object.header_count as usize) }
 }
 
-fn holds(object: &LoadedObject, address: usize) -> bool {
+fn segments(object: &LoadedObject) -> impl Iterator<Item = (usize, usize)> + '_ {
     const PT_LOAD: u32 = 1;
-    headers(object).iter().any(|header| {
+    headers(object).iter().filter(|header| header.kind == PT_LOAD).map(|header| {
         let start = object.base.wrapping_add(header.address as usize);
-        header.kind == PT_LOAD && (start..start.wrapping_add(header.memory_size as usize)).contains(&address)
+        (start, start.wrapping_add(header.memory_size as usize))
     })
+}
+
+fn holds(object: &LoadedObject, address: usize) -> bool {
+    segments(object).any(|(start, end)| (start..end).contains(&address))
+}
+
+/// From the beginning of the first segment to the end of the last.
+fn span(object: &LoadedObject) -> (usize, usize) {
+    segments(object).fold((usize::MAX, 0), |(first, last), (start, end)| (first.min(start), last.max(end)))
 }
 
 /// An object's dynamic symbols.
@@ -187,14 +277,14 @@ impl Tables {
     /// # Safety
     ///
     /// The object must be loaded.
-    unsafe fn find(&self, name: &[u8]) -> Option<usize> {
+    unsafe fn find(&self, name: &[u8], gnu_hash: u32, accepts_hidden: bool) -> Option<usize> {
         if !self.gnu_hash.is_null() {
             // SAFETY: the table belongs to a loaded object.
-            return unsafe { self.find_by_gnu_hash(name) };
+            return unsafe { self.find_by_gnu_hash(name, gnu_hash, accepts_hidden) };
         }
         if !self.hash.is_null() {
             // SAFETY: the table belongs to a loaded object.
-            return unsafe { self.find_by_hash(name) };
+            return unsafe { self.find_by_hash(name, accepts_hidden) };
         }
         None
     }
@@ -202,8 +292,7 @@ impl Tables {
     /// # Safety
     ///
     /// `gnu_hash` must be the object's DT_GNU_HASH.
-    unsafe fn find_by_gnu_hash(&self, name: &[u8]) -> Option<usize> {
-        let wanted = name.iter().fold(5381u32, |hash, &byte| hash.wrapping_mul(33).wrapping_add(u32::from(byte)));
+    unsafe fn find_by_gnu_hash(&self, name: &[u8], wanted: u32, accepts_hidden: bool) -> Option<usize> {
         // SAFETY: the table begins with four words.
         let word = |index: usize| unsafe { self.gnu_hash.wrapping_add(index).read() };
         let (bucket_count, first_symbol, bloom_count) = (word(0) as usize, word(1) as usize, word(2) as usize);
@@ -220,7 +309,7 @@ impl Tables {
             let hash = word(buckets + bucket_count + index - first_symbol);
             if hash | 1 == wanted | 1
                 // SAFETY: the chain holds indexes of the symbol table.
-                && let Some(found) = unsafe { self.symbol(index, name) }
+                && let Some(found) = unsafe { self.symbol(index, name, accepts_hidden) }
             {
                 return Some(found);
             }
@@ -234,7 +323,7 @@ impl Tables {
     /// # Safety
     ///
     /// `hash` must be the object's DT_HASH.
-    unsafe fn find_by_hash(&self, name: &[u8]) -> Option<usize> {
+    unsafe fn find_by_hash(&self, name: &[u8], accepts_hidden: bool) -> Option<usize> {
         let wanted = name.iter().fold(0u32, |hash, &byte| {
             let hash = (hash << 4).wrapping_add(u32::from(byte));
             let high = hash & 0xf000_0000;
@@ -249,7 +338,7 @@ impl Tables {
         let mut index = word(2 + wanted as usize % bucket_count) as usize;
         while index != 0 {
             // SAFETY: the chain holds indexes of the symbol table.
-            if let Some(found) = unsafe { self.symbol(index, name) } {
+            if let Some(found) = unsafe { self.symbol(index, name, accepts_hidden) } {
                 return Some(found);
             }
             index = word(2 + bucket_count + index) as usize;
@@ -257,12 +346,12 @@ impl Tables {
         None
     }
 
-    /// The address of symbol `index` if it is the function `name` in its default version.
+    /// The address of symbol `index` if it is the function `name`, in its default version or, if that is accepted, an older one.
     ///
     /// # Safety
     ///
     /// `index` must be in the symbol table.
-    unsafe fn symbol(&self, index: usize, name: &[u8]) -> Option<usize> {
+    unsafe fn symbol(&self, index: usize, name: &[u8], accepts_hidden: bool) -> Option<usize> {
         const NOTYPE: u8 = 0;
         const FUNCTION: u8 = 2;
         const HIDDEN: u16 = 0x8000;
@@ -278,9 +367,12 @@ impl Tables {
                 return None;
             }
         }
-        // SAFETY: the table of versions is as long as the table of symbols.
-        if !self.versions.is_null() && unsafe { self.versions.wrapping_add(index).read() } & HIDDEN != 0 {
-            return None;
+        if !accepts_hidden && !self.versions.is_null() {
+            // SAFETY: the table of versions is as long as the table of symbols.
+            let version = unsafe { self.versions.wrapping_add(index).read() };
+            if version & HIDDEN != 0 {
+                return None;
+            }
         }
         Some(self.base.wrapping_add(symbol.value as usize))
     }

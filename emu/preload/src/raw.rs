@@ -171,6 +171,8 @@ pub const F_DUPFD: i32 = 0;
 pub const F_GETFL: i32 = 3;
 /// `F_DUPFD_CLOEXEC`.
 pub const F_DUPFD_CLOEXEC: i32 = 1030;
+/// `MAP_ANONYMOUS`.
+pub const MAP_ANONYMOUS: i32 = 0x20;
 /// `O_CLOEXEC`.
 pub const O_CLOEXEC: i32 = 0o2_000_000;
 /// `O_NONBLOCK`.

@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use uinotify_wire::{EVENT_BYTES_MAX, REPLY_EVENTS_BYTES_MAX, Reply, Request, RequestKind};
 
 use crate::errno::ErrnoKept;
-use crate::identity::Instance;
+use crate::identity::{Instance, socket_identity};
 use crate::log;
 use crate::next::{self, NEXT};
 use crate::raw::{self, Errno, IoVec, MSG_DONTWAIT, MSG_PEEK, MSG_TRUNC, Outcome};
@@ -181,6 +181,10 @@ fn take(instance: &Instance, buffer: &mut Buffer, may_wait: bool, quiet: Quiet) 
             Err(Refusal::Errno(errno)) if errno != Errno::FAULT && buffer.filled > 0 => return Ok(Stop::NoRoom),
             Err(Refusal::Errno(errno)) => return Err(errno),
         }
+        // While we waited another thread may have closed the descriptor, and the number be another socket's by now.
+        if wait && socket_identity(instance.fd) != Some(instance.identity) {
+            return Ok(Stop::NoRoom);
+        }
         wait = false;
     }
 }
@@ -190,16 +194,18 @@ enum Refusal {
     Errno(Errno),
 }
 
-/// Takes one event into a room that may be too small for it: the size is asked first.
+/// Takes one event into a room that may be too small for it: its size is asked first, where there is one. A wait takes the event
+/// itself, because another thread may close the descriptor meanwhile, and gives it back if it is too large.
 fn take_by_size(instance: &Instance, buffer: &Buffer, wait: bool) -> Result<usize, Refusal> {
-    let size = receive(instance, core::ptr::null_mut(), 0, MSG_PEEK | MSG_TRUNC, wait)?;
-    if size == 0 {
-        return Ok(0);
-    }
-    if size > buffer.room() {
-        return Err(Refusal::NoRoom);
-    }
-    // Another reader may have taken that event meanwhile, and the next may be larger: what would be cut off lands in `rest`.
+    let wait = match receive(instance, core::ptr::null_mut(), 0, MSG_PEEK | MSG_TRUNC, false) {
+        Ok(0) => return Ok(0),
+        Ok(size) if size > buffer.room() => return Err(Refusal::NoRoom),
+        Ok(_) => false,
+        Err(Refusal::Errno(Errno::AGAIN)) if wait => true,
+        Err(refusal) => return Err(refusal),
+    };
+    // Without a wait, too, another reader may have taken that event meanwhile, and the next may be larger: what would be cut off
+    // lands in `rest`.
     let mut rest = [0u8; EVENT_BYTES_MAX];
     let mut pieces = [
         IoVec { base: buffer.next(), length: buffer.room() },
@@ -214,8 +220,12 @@ fn take_by_size(instance: &Instance, buffer: &Buffer, wait: bool) -> Result<usiz
         control_length: 0,
         flags: 0,
     };
-    // SAFETY: the first piece is the program's own buffer, or a bad address, which gives EFAULT; the second lives in this frame.
-    let length = unsafe { raw::receive_message(instance.fd, &mut message, MSG_DONTWAIT) }.map_err(Refusal::Errno)?;
+    let length = match receive_message_once(instance, &mut message, wait) {
+        // The emulator has died with a request unread: see `receive`.
+        Err(Errno::CONNRESET) => receive_message_once(instance, &mut message, wait),
+        result => result,
+    }
+    .map_err(Refusal::Errno)?;
     if length <= buffer.room() {
         return Ok(length);
     }
@@ -231,6 +241,22 @@ fn take_by_size(instance: &Instance, buffer: &Buffer, wait: bool) -> Result<usiz
     }
     give_back(instance, record.get(..length).unwrap_or(&record));
     Err(Refusal::NoRoom)
+}
+
+/// One `recvmsg` into the program's buffer, and where that ends into ours; as [`receive_once`] in all else.
+fn receive_message_once(instance: &Instance, message: &mut raw::MessageHeader, wait: bool) -> Outcome {
+    if wait && let Some(recvmsg) = next::address(&NEXT.recvmsg) {
+        type Receive = unsafe extern "C" fn(i32, *mut raw::MessageHeader, i32) -> isize;
+        // SAFETY: the address is that of libc's `recvmsg`, whose type this is.
+        let recvmsg: Receive = unsafe { core::mem::transmute(recvmsg) };
+        let errno = ErrnoKept::now();
+        // SAFETY: the first piece is the program's own buffer, or a bad address, which gives EFAULT; the second is the caller's.
+        let result = unsafe { recvmsg(instance.fd, message, 0) };
+        return if result >= 0 { Ok(result as usize) } else { Err(errno.restore()) };
+    }
+    let flags = if wait { 0 } else { MSG_DONTWAIT };
+    // SAFETY: as above.
+    unsafe { raw::receive_message(instance.fd, message, flags) }
 }
 
 /// One `recv`. One that may wait goes through libc's own, so that it is a cancellation point, and is restarted after a signal or
@@ -300,4 +326,19 @@ pub unsafe fn read_pieces(instance: &Instance, pieces: *const IoVec, count: i32)
         }
     }
     Ok(total)
+}
+
+/// `preadv2(2)` at the current position, with the flags that a file without `read_iter` takes (the kernel's
+/// `do_loop_readv_writev`): RWF_HIPRI, which says nothing here.
+///
+/// # Safety
+///
+/// `pieces` must be readable.
+pub unsafe fn read_pieces_with_flags(instance: &Instance, pieces: *const IoVec, count: i32, flags: i32) -> Outcome {
+    const RWF_HIPRI: i32 = 1;
+    if flags & !RWF_HIPRI != 0 {
+        return Err(Errno::OPNOTSUPP);
+    }
+    // SAFETY: by this function's contract.
+    unsafe { read_pieces(instance, pieces, count) }
 }

@@ -11,6 +11,7 @@ pub mod generate;
 pub mod measure;
 pub mod needs;
 pub mod operation;
+pub mod raw;
 pub mod shorthand;
 pub mod show;
 pub mod subject;

@@ -6,7 +6,7 @@ use super::fallback;
 use crate::errno::report;
 use crate::identity;
 use crate::next::{NEXT, address};
-use crate::raw::{Errno, number};
+use crate::raw::{Errno, Outcome, number};
 
 /// Functions whose first argument is the descriptor: an errno for ours, else the next one's.
 macro_rules! refused {
@@ -33,9 +33,11 @@ refused! {
     getsockname(fd: c_int, address: *mut c_void, size: *mut u32) -> c_int, NOTSOCK, GETSOCKNAME;
     getpeername(fd: c_int, address: *mut c_void, size: *mut u32) -> c_int, NOTSOCK, GETPEERNAME;
     writev(fd: c_int, pieces: *const c_void, count: c_int) -> isize, BADF, WRITEV;
-    fchmod(fd: c_int, mode: c_uint) -> c_int, OPNOTSUPP, FCHMOD;
-    fallocate(fd: c_int, mode: c_int, offset: i64, length: i64) -> c_int, BADF, FALLOCATE;
-    fallocate64(fd: c_int, mode: c_int, offset: i64, length: i64) -> c_int, BADF, FALLOCATE;
+    sendmmsg(fd: c_int, messages: *mut c_void, count: c_uint, flags: c_int) -> c_int, NOTSOCK, SENDMMSG;
+    listen(fd: c_int, backlog: c_int) -> c_int, NOTSOCK, LISTEN;
+    bind(fd: c_int, address: *const c_void, size: u32) -> c_int, NOTSOCK, BIND;
+    accept(fd: c_int, address: *mut c_void, size: *mut u32) -> c_int, NOTSOCK, ACCEPT;
+    accept4(fd: c_int, address: *mut c_void, size: *mut u32, flags: c_int) -> c_int, NOTSOCK, ACCEPT4;
 }
 
 #[unsafe(no_mangle)]
@@ -56,24 +58,78 @@ unsafe extern "C" fn send(fd: c_int, buffer: *const c_void, length: usize, flags
         else number::SENDTO, [fd, buffer, length, flags, 0, 0])
 }
 
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __recv_chk(fd: c_int, buffer: *mut c_void, length: usize, room: usize, flags: c_int) -> isize {
+    if length > room {
+        super::overflow(address(&NEXT.__chk_fail));
+    }
+    // SAFETY: the arguments are the caller's.
+    unsafe { recv(fd, buffer, length, flags) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __recvfrom_chk(
+    fd: c_int,
+    buffer: *mut c_void,
+    length: usize,
+    room: usize,
+    flags: c_int,
+    address_of_sender: *mut c_void,
+    size: *mut u32,
+) -> isize {
+    if length > room {
+        super::overflow(address(&NEXT.__chk_fail));
+    }
+    // SAFETY: the arguments are the caller's.
+    unsafe { recvfrom(fd, buffer, length, flags, address_of_sender, size) }
+}
+
+/// What is written at the current position: inotify is open for reading only.
+macro_rules! write_pieces {
+    ($($name:ident)*) => {
+        $(
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn $name(fd: c_int, pieces: *const c_void, count: c_int, offset: i64, flags: c_int) -> isize {
+                if offset == -1 && identity::hinted(fd).is_some() {
+                    return report(Err(Errno::BADF));
+                }
+                super::next!($name: fn(fd: c_int, pieces: *const c_void, count: c_int, offset: i64, flags: c_int) -> isize,
+                    else number::PWRITEV2, [fd, pieces, count, offset, 0, flags])
+            }
+        )*
+    };
+}
+
+write_pieces! { pwritev2 pwritev64v2 }
+
 /// The kernel knows five ways to seek, all of which leave an inotify descriptor where it is.
-fn seek_nowhere(whence: c_int) -> i64 {
+pub(super) fn seek_nowhere(whence: c_int) -> Outcome {
     const WHENCE_MAX: c_int = 4;
-    report(if (0..=WHENCE_MAX).contains(&whence) { Ok(0) } else { Err(Errno::INVAL) }) as i64
+    if (0..=WHENCE_MAX).contains(&whence) { Ok(0) } else { Err(Errno::INVAL) }
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn lseek(fd: c_int, offset: i64, whence: c_int) -> i64 {
     if identity::hinted(fd).is_some() {
-        return seek_nowhere(whence);
+        return report(seek_nowhere(whence)) as i64;
     }
     super::next!(lseek: fn(fd: c_int, offset: i64, whence: c_int) -> i64, else number::LSEEK, [fd, offset, whence])
 }
 
 #[unsafe(no_mangle)]
+extern "C" fn llseek(fd: c_int, offset: i64, whence: c_int) -> i64 {
+    lseek(fd, offset, whence)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn __lseek(fd: c_int, offset: i64, whence: c_int) -> i64 {
+    lseek(fd, offset, whence)
+}
+
+#[unsafe(no_mangle)]
 extern "C" fn lseek64(fd: c_int, offset: i64, whence: c_int) -> i64 {
     if identity::hinted(fd).is_some() {
-        return seek_nowhere(whence);
+        return report(seek_nowhere(whence)) as i64;
     }
     super::next!(lseek64: fn(fd: c_int, offset: i64, whence: c_int) -> i64, else number::LSEEK, [fd, offset, whence])
 }
@@ -113,4 +169,13 @@ unsafe extern "C" fn sendfile(to: c_int, from: c_int, offset: *mut i64, count: u
 unsafe extern "C" fn sendfile64(to: c_int, from: c_int, offset: *mut i64, count: usize) -> isize {
     // SAFETY: on 64-bit machines the two are one function.
     unsafe { sendfile(to, from, offset, count) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn tee(from: c_int, to: c_int, length: usize, flags: c_uint) -> isize {
+    if identity::hinted(to).is_some() {
+        return report(Err(Errno::BADF));
+    }
+    super::next!(tee: fn(from: c_int, to: c_int, length: usize, flags: c_uint) -> isize,
+        else number::TEE, [from, to, length, flags])
 }

@@ -1,0 +1,154 @@
+//! Calls about the file behind a descriptor. Of an instance they are made with the descriptor that stands in for it.
+
+use core::ffi::{c_int, c_long, c_uint, c_void};
+
+use super::fallback;
+use crate::bitmap::INSTANCES;
+use crate::errno::report;
+use crate::identity::Instance;
+use crate::next::{NEXT, address};
+use crate::raw::{Errno, F_DUPFD, F_DUPFD_CLOEXEC, F_GETFL, MAP_ANONYMOUS, number};
+use crate::{identity, stand_in};
+
+/// Makes the call with the instance's stand-in; `refuse` gives what it returns where there is none.
+pub(super) fn with_stand_in<T>(
+    instance: &Instance,
+    call: impl FnOnce(c_int) -> T,
+    refuse: impl FnOnce(isize) -> T,
+) -> T {
+    // Linux needs no descriptor for this.
+    stand_in::with(instance, call).unwrap_or_else(|| refuse(report(Err(Errno::NOMEM))))
+}
+
+/// Makes the call with the instance's stand-in, or with what the program gave where that is no instance.
+pub(super) fn with_file<T>(fd: c_int, call: impl FnOnce(c_int) -> T, refuse: impl FnOnce(isize) -> T) -> T {
+    match identity::hinted(fd) {
+        Some(instance) => with_stand_in(&instance, call, refuse),
+        None => call(fd),
+    }
+}
+
+/// Functions about the file of descriptor `fd`.
+macro_rules! about_the_file {
+    ($($name:ident($($before:ident: $before_type:ty,)? [$fd:ident] $(, $argument:ident: $type:ty)*) -> $result:ty, $number:ident, [$($raw:expr),*];)*) => {
+        $(
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn $name($($before: $before_type,)? $fd: c_int $(, $argument: $type)*) -> $result {
+                with_file(
+                    $fd,
+                    |$fd| super::next!($name: fn($($before: $before_type,)? $fd: c_int $(, $argument: $type)*) -> $result,
+                        else number::$number, [$($raw),*]),
+                    |refusal| refusal as $result,
+                )
+            }
+        )*
+    };
+}
+
+about_the_file! {
+    fstat([fd], status: *mut c_void) -> c_int, FSTAT, [fd, status];
+    fstat64([fd], status: *mut c_void) -> c_int, FSTAT, [fd, status];
+    __fxstat(version: c_int, [fd], status: *mut c_void) -> c_int, FSTAT, [fd, status];
+    __fxstat64(version: c_int, [fd], status: *mut c_void) -> c_int, FSTAT, [fd, status];
+    fstatfs([fd], status: *mut c_void) -> c_int, FSTATFS, [fd, status];
+    fstatfs64([fd], status: *mut c_void) -> c_int, FSTATFS, [fd, status];
+    fchmod([fd], mode: c_uint) -> c_int, FCHMOD, [fd, mode];
+    fchown([fd], owner: c_uint, group: c_uint) -> c_int, FCHOWN, [fd, owner, group];
+    futimens([fd], times: *const c_void) -> c_int, UTIMENSAT, [fd, 0, times, 0];
+    fgetxattr([fd], name: *const c_void, value: *mut c_void, size: usize) -> isize, FGETXATTR, [fd, name, value, size];
+    fsetxattr([fd], name: *const c_void, value: *const c_void, size: usize, flags: c_int) -> c_int, FSETXATTR, [fd, name, value, size, flags];
+    flistxattr([fd], list: *mut c_void, size: usize) -> isize, FLISTXATTR, [fd, list, size];
+    fremovexattr([fd], name: *const c_void) -> c_int, FREMOVEXATTR, [fd, name];
+    fsync([fd]) -> c_int, FSYNC, [fd];
+    fdatasync([fd]) -> c_int, FDATASYNC, [fd];
+    syncfs([fd]) -> c_int, SYNCFS, [fd];
+    sync_file_range([fd], offset: i64, length: i64, flags: c_uint) -> c_int, SYNC_FILE_RANGE, [fd, offset, length, flags];
+    readahead([fd], offset: i64, count: usize) -> isize, READAHEAD, [fd, offset, count];
+    ftruncate([fd], length: i64) -> c_int, FTRUNCATE, [fd, length];
+    ftruncate64([fd], length: i64) -> c_int, FTRUNCATE, [fd, length];
+    fallocate([fd], mode: c_int, offset: i64, length: i64) -> c_int, FALLOCATE, [fd, mode, offset, length];
+    fallocate64([fd], mode: c_int, offset: i64, length: i64) -> c_int, FALLOCATE, [fd, mode, offset, length];
+    connect([fd], address: *const c_void, length: u32) -> c_int, CONNECT, [fd, address, length];
+}
+
+/// As [`about_the_file`], where libc does more than a system call.
+macro_rules! about_the_file_by_libc {
+    ($($name:ident([$fd:ident] $(, $argument:ident: $type:ty)*) -> $result:ty, |$refusal:ident| $refused:expr;)*) => {
+        $(
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn $name($fd: c_int $(, $argument: $type)*) -> $result {
+                let refuse = |$refusal: isize| -> $result { $refused };
+                with_file(
+                    $fd,
+                    |$fd| match address(&NEXT.$name) {
+                        Some(function) => {
+                            // SAFETY: the address is that of the C function of this name, whose type this is.
+                            let function: unsafe extern "C" fn(c_int $(, $type)*) -> $result = unsafe { core::mem::transmute(function) };
+                            // SAFETY: the arguments are the caller's own, handed on as they came.
+                            unsafe { function($fd $(, $argument)*) }
+                        }
+                        None => refuse(report(Err(Errno::NOSYS))),
+                    },
+                    refuse,
+                )
+            }
+        )*
+    };
+}
+
+about_the_file_by_libc! {
+    fstatvfs([fd], status: *mut c_void) -> c_int, |refusal| refusal as c_int;
+    fstatvfs64([fd], status: *mut c_void) -> c_int, |refusal| refusal as c_int;
+    fpathconf([fd], name: c_int) -> c_long, |refusal| refusal as c_long;
+    futimes([fd], times: *const c_void) -> c_int, |refusal| refusal as c_int;
+    lockf([fd], command: c_int, length: i64) -> c_int, |refusal| refusal as c_int;
+    lockf64([fd], command: c_int, length: i64) -> c_int, |refusal| refusal as c_int;
+    // These return their errno.
+    posix_fadvise([fd], offset: i64, length: i64, advice: c_int) -> c_int, |_refusal| Errno::NOMEM.0;
+    posix_fadvise64([fd], offset: i64, length: i64, advice: c_int) -> c_int, |_refusal| Errno::NOMEM.0;
+    posix_fallocate([fd], offset: i64, length: i64) -> c_int, |_refusal| Errno::NOMEM.0;
+    posix_fallocate64([fd], offset: i64, length: i64) -> c_int, |_refusal| Errno::NOMEM.0;
+}
+
+/// Both names of `mmap`.
+macro_rules! map {
+    ($($name:ident)*) => {
+        $(
+            #[unsafe(no_mangle)]
+            pub(super) unsafe extern "C" fn $name(start: *mut c_void, length: usize, protection: c_int, flags: c_int, fd: c_int, offset: i64) -> *mut c_void {
+                let map = |fd: c_int| super::next!($name: fn(start: *mut c_void, length: usize, protection: c_int, flags: c_int, fd: c_int, offset: i64) -> *mut c_void,
+                    else number::MMAP, [start, length, protection, flags, fd, offset]);
+                if flags & MAP_ANONYMOUS != 0 || !INSTANCES.contains(fd) {
+                    return map(fd);
+                }
+                with_file(fd, map, |refusal| refusal as *mut c_void)
+            }
+        )*
+    };
+}
+
+map! { mmap mmap64 }
+
+/// Does this command of `fcntl` ask about the file, and not about the descriptor or how it is open?
+pub(super) fn is_asked_by_fcntl(command: c_int) -> bool {
+    const F_GETFD: c_int = 1;
+    const F_SETFD: c_int = 2;
+    const F_SETFL: c_int = 4;
+    const F_SETOWN: c_int = 8;
+    const F_GETSIG: c_int = 11;
+    const F_SETOWN_EX: c_int = 15;
+    const F_GETOWNER_UIDS: c_int = 17;
+    const F_DUPFD_QUERY: c_int = 1027;
+    !matches!(
+        command,
+        F_DUPFD
+            | F_DUPFD_CLOEXEC
+            | F_GETFD
+            | F_SETFD
+            | F_GETFL
+            | F_SETFL
+            | F_SETOWN..=F_GETSIG
+            | F_SETOWN_EX..=F_GETOWNER_UIDS
+            | F_DUPFD_QUERY
+    )
+}
