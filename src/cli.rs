@@ -1,16 +1,19 @@
 //! The command line: what it takes, and which exit status it gives.
 
 use std::ffi::OsString;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use uinotify_host::{LimitOverrides, SetNextWd};
 
 use crate::notice::notice;
-use crate::run::{EXIT_OWN_ERROR, Options};
-use crate::{number, ps, run};
+use crate::run::EXIT_OWN_ERROR;
+use crate::settings::Settings;
+use crate::{env, number, ps, run, serve};
 
-/// Exit status of `ps` when an emulator could not be asked.
+/// Exit status of a command other than `run` that has failed.
 const EXIT_FAILURE: u8 = 1;
 /// Exit status of a wrong command line, but for `run`: see [`EXIT_OWN_ERROR`].
 const EXIT_USAGE: u8 = 2;
@@ -33,12 +36,17 @@ enum Command {
     /// The exit status is the program's; 128+N if it died of signal N; 127 if it was not found, 126 if it could not be
     /// executed, 125 if uinotify itself failed.
     Run(RunArguments),
+    /// Serve the inotify instances of many programs, until SIGTERM or Ctrl-C
+    Serve(ServeArguments),
+    /// Print what puts the programs of a shell under a server: eval "$(uinotify env --socket PATH)"
+    Env(EnvArguments),
     /// Show the emulated inotify instances of this user, with their watches
     Ps(PsArguments),
 }
 
+/// What an emulator is told.
 #[derive(Args)]
-struct RunArguments {
+struct EmulatorArguments {
     /// Where file-system events come from
     #[arg(long, value_enum, value_name = "SOURCE", default_value_t = Source::Auto)]
     source: Source,
@@ -55,13 +63,19 @@ struct RunArguments {
     #[arg(long, value_enum, value_name = "ANSWER", default_value_t = SetNextWdAnswer::Ok)]
     setnextwd: SetNextWdAnswer,
 
-    /// Fail if the shim cannot be loaded into the program, instead of saying so
-    #[arg(long)]
-    strict: bool,
-
     /// Say what is set up
     #[arg(short, long)]
     verbose: bool,
+}
+
+#[derive(Args)]
+struct RunArguments {
+    #[command(flatten)]
+    emulator: EmulatorArguments,
+
+    /// Fail if the shim cannot be loaded into the program, instead of saying so
+    #[arg(long)]
+    strict: bool,
 
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
@@ -69,7 +83,36 @@ struct RunArguments {
 }
 
 #[derive(Args)]
+struct ServeArguments {
+    /// Where programs find the server, a path of at most 107 bytes
+    #[arg(long, value_name = "PATH")]
+    socket: PathBuf,
+
+    /// Serve every user's programs (root only), not only your own
+    #[arg(long)]
+    all_users: bool,
+
+    /// Write a newline to this open descriptor once programs can connect, and close it
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    ready_fd: Option<RawFd>,
+
+    #[command(flatten)]
+    emulator: EmulatorArguments,
+}
+
+#[derive(Args)]
+struct EnvArguments {
+    /// Where the server is
+    #[arg(long, value_name = "PATH")]
+    socket: PathBuf,
+}
+
+#[derive(Args)]
 struct PsArguments {
+    /// Ask only the server at this path
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+
     /// Print JSON: a list of emulators, each with the version of the schema
     #[arg(long)]
     json: bool,
@@ -111,8 +154,8 @@ fn limit(text: &str) -> Result<Limit, String> {
     number::limit(number).map(kind)
 }
 
-impl From<RunArguments> for Options {
-    fn from(arguments: RunArguments) -> Self {
+impl From<EmulatorArguments> for Settings {
+    fn from(arguments: EmulatorArguments) -> Self {
         let mut limits = LimitOverrides::default();
         for limit in arguments.limit {
             match limit {
@@ -133,9 +176,36 @@ impl From<RunArguments> for Options {
                 SetNextWdAnswer::Enotty => SetNextWd::NotTty,
                 SetNextWdAnswer::Einval => SetNextWd::Inval,
             },
-            strict: arguments.strict,
             verbose: arguments.verbose,
-            command: arguments.command,
+        }
+    }
+}
+
+impl From<RunArguments> for run::Options {
+    fn from(arguments: RunArguments) -> Self {
+        Self { settings: arguments.emulator.into(), strict: arguments.strict, command: arguments.command }
+    }
+}
+
+fn serve(arguments: ServeArguments) -> Result<(), u8> {
+    let ready = arguments.ready_fd.map(serve::ready_descriptor).transpose().map_err(|problem| {
+        notice(format_args!("invalid value for --ready-fd: {problem}"));
+        EXIT_USAGE
+    })?;
+    let ServeArguments { socket, all_users, emulator, .. } = arguments;
+    serve::serve(serve::Options { settings: emulator.into(), socket, all_users, ready }).map_err(|error| {
+        notice(error);
+        EXIT_FAILURE
+    })
+}
+
+/// The exit status of a command other than `run`; says why it has failed.
+fn exit_code(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            notice(format!("{error:#}"));
+            ExitCode::from(EXIT_FAILURE)
         }
     }
 }
@@ -164,13 +234,9 @@ pub fn main() -> ExitCode {
                 ExitCode::from(error.exit_status())
             }
         },
-        Command::Ps(arguments) => match ps::ps(arguments.json) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                notice(format!("{error:#}"));
-                ExitCode::from(EXIT_FAILURE)
-            }
-        },
+        Command::Serve(arguments) => serve(arguments).map_or_else(ExitCode::from, |()| ExitCode::SUCCESS),
+        Command::Env(arguments) => exit_code(env::env(&arguments.socket)),
+        Command::Ps(arguments) => exit_code(ps::ps(arguments.json, arguments.socket.as_deref())),
     }
 }
 
@@ -179,11 +245,11 @@ mod tests {
     use super::*;
     use clap::CommandFactory;
 
-    fn options(arguments: &[&str]) -> Result<Options, clap::Error> {
+    fn options(arguments: &[&str]) -> Result<run::Options, clap::Error> {
         let line = ["uinotify", "run"].iter().chain(arguments);
         match Cli::try_parse_from(line)?.command {
             Command::Run(arguments) => Ok(arguments.into()),
-            Command::Ps(_) => unreachable!("`run` was asked for"),
+            _ => unreachable!("`run` was asked for"),
         }
     }
 
@@ -207,7 +273,7 @@ mod tests {
 
     #[test]
     fn limits_override_only_what_is_named() {
-        let limits = |arguments: &[&str]| options(&[arguments, &["--", "true"]].concat()).unwrap().limits;
+        let limits = |arguments: &[&str]| options(&[arguments, &["--", "true"]].concat()).unwrap().settings.limits;
         let given = limits(&["--limit", "watches=0x10,queue=0", "--limit=watches=3"]);
         assert_eq!((given.watches_max, given.instances_max, given.queue_events_max), (Some(3), None, Some(0)));
         for refused in ["watches", "watches=", "watches=-1", "files=1", "", "watches=1,,queue=2"] {

@@ -1,8 +1,10 @@
 //! `uinotify ps`: the emulators of this user, their groups and watches.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -10,18 +12,30 @@ use uinotify_host::Mask;
 use uinotify_host::query_status;
 use uinotify_host::status::{EmulatorStatus, GroupStatus};
 
+use crate::environment::SOCKET;
 use crate::notice::notice;
 use crate::number::show_watch_descriptor;
 use crate::runtime_folder;
+use crate::socket::TOKEN_SEPARATOR;
 
-/// Prints what the emulators of this user hold, as text or as JSON, to standard output.
+/// Prints what the emulators of this user hold, as text or as JSON, to standard output: those in the user's runtime folders and
+/// the one of `UINOTIFY_SOCKET`, or only that at `socket`.
 ///
 /// # Errors
-/// Standard output cannot be written, or an emulator that is there did not answer; the others are printed first.
-pub fn ps(json: bool) -> anyhow::Result<()> {
+/// Standard output cannot be written, or an emulator that is there did not answer; the others are printed first. None is at `socket`.
+pub fn ps(json: bool, socket: Option<&Path>) -> anyhow::Result<()> {
     let mut emulators = Vec::new();
+    if let Some(socket) = socket {
+        emulators.push(ask(socket).with_context(|| format!("no server answers at {}", socket.display()))?);
+        return print(&emulators, json);
+    }
     let mut silent = 0;
-    for socket in sockets() {
+    let in_folders = sockets();
+    if let Some(socket) = socket_of_environment().filter(|socket| !in_folders.contains(socket)) {
+        // It may be another user's, who does not tell, or long gone.
+        emulators.extend(ask(&socket));
+    }
+    for socket in in_folders {
         match ask(&socket) {
             Ok(status) => emulators.push(status),
             // Nobody listens: the emulator was killed. A socket that is gone ended between listing and asking.
@@ -36,8 +50,16 @@ pub fn ps(json: bool) -> anyhow::Result<()> {
         }
     }
     emulators.sort_by_key(|emulator| emulator.pid);
+    print(&emulators, json)?;
+    if silent > 0 {
+        bail!("{silent} of the emulators did not answer");
+    }
+    Ok(())
+}
+
+fn print(emulators: &[EmulatorStatus], json: bool) -> anyhow::Result<()> {
     let text = if json {
-        serde_json::to_string_pretty(&emulators).context("cannot write the status as JSON")? + "\n"
+        serde_json::to_string_pretty(emulators).context("cannot write the status as JSON")? + "\n"
     } else {
         emulators.iter().map(|emulator| show_emulator(emulator, creator_name)).collect()
     };
@@ -46,10 +68,15 @@ pub fn ps(json: bool) -> anyhow::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
         result => result.context("cannot write to standard output")?,
     }
-    if silent > 0 {
-        bail!("{silent} of the emulators did not answer");
-    }
     Ok(())
+}
+
+fn socket_of_environment() -> Option<PathBuf> {
+    let value = std::env::var_os(SOCKET).filter(|value| !value.is_empty())?;
+    let separator = TOKEN_SEPARATOR.as_bytes();
+    let end = value.as_bytes().windows(separator.len()).rposition(|part| part == separator);
+    let path = end.map_or(value.as_bytes(), |end| &value.as_bytes()[..end]);
+    Some(PathBuf::from(OsStr::from_bytes(path)))
 }
 
 /// An emulator that is killed between accepting and answering resets the connection; the next one is refused.

@@ -8,29 +8,25 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
-use uinotify_host::{Config, LimitOverrides, SetNextWd};
+use uinotify_host::{Admission, Config, Lifetime};
 
+use crate::inherited::Inherited;
 use crate::notice::notice;
 use crate::program::{self, Unreachable};
+use crate::settings::Settings;
 use crate::shim_file::{self, SHIM};
+use crate::socket::{self, NoFolder, Socket};
+use crate::{environment, nested, process};
 
 mod emulator;
-mod environment;
-mod inherited;
-mod nested;
-mod process;
 mod signals;
-mod socket;
 mod spawn;
 
 use emulator::EmulatorProcess;
-use inherited::Inherited;
 use signals::{Signals, is_for_program};
-use socket::Socket;
 
 /// Exit status of `run` when uinotify itself failed.
 pub const EXIT_OWN_ERROR: u8 = 125;
@@ -42,16 +38,10 @@ pub const EXIT_NOT_FOUND: u8 = 127;
 /// What `uinotify run` is told.
 #[derive(Debug)]
 pub struct Options {
-    /// The cursor of each new group, 1 to 0x7fffffff; 1 if not given.
-    pub next_wd: Option<i32>,
-    /// Limits in place of the kernel's.
-    pub limits: LimitOverrides,
-    /// How `INOTIFY_IOC_SETNEXTWD` is answered.
-    pub setnextwd: SetNextWd,
+    /// The emulator's settings.
+    pub settings: Settings,
     /// A program into which the shim cannot be loaded is an error, not only worth a message.
     pub strict: bool,
-    /// Say on standard error what is set up.
-    pub verbose: bool,
     /// The program and its arguments; not empty.
     pub command: Vec<OsString>,
 }
@@ -59,8 +49,8 @@ pub struct Options {
 /// Why a program was not run.
 #[derive(Debug)]
 pub enum RunError {
-    /// No folder takes the socket; each with its reason.
-    NoSocket(Vec<(PathBuf, io::Error)>),
+    /// No folder takes the socket.
+    NoSocket(NoFolder),
     /// No folder takes the shim.
     NoShim(shim_file::NoPlace),
     /// The program is out of the shim's reach, and `--strict` was given.
@@ -104,13 +94,7 @@ impl RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoSocket(refusals) => {
-                write!(formatter, "no folder can hold the socket; set XDG_RUNTIME_DIR to a folder of your own")?;
-                for (folder, error) in refusals {
-                    write!(formatter, "\n{}: {error}", folder.display())?;
-                }
-                Ok(())
-            }
+            Self::NoSocket(no_folder) => no_folder.fmt(formatter),
             Self::NoShim(no_place) => no_place.fmt(formatter),
             Self::Unreachable(program) => write!(formatter, "{program}; not run, because of --strict"),
             Self::Emulator => formatter.write_str("the emulator did not start; the program was not run"),
@@ -135,7 +119,8 @@ impl std::error::Error for RunError {
             Self::NoShim(error) => Some(error),
             Self::Program { errno, .. } => Some(errno),
             Self::System { error, .. } => Some(error),
-            Self::NoSocket(_) | Self::Unreachable(_) | Self::Emulator => None,
+            Self::NoSocket(error) => Some(error),
+            Self::Unreachable(_) | Self::Emulator => None,
         }
     }
 }
@@ -154,18 +139,20 @@ pub fn run(options: &Options) -> Result<u8, RunError> {
     }
     let found = check_program(options)?;
 
-    let socket = Socket::bind()?;
+    let socket = Socket::bind().map_err(RunError::NoSocket)?;
     let shim = shim_file::install(socket.folder()).map_err(RunError::NoShim)?;
     let token = socket::random().map_err(|error| RunError::System { purpose: "read /dev/urandom", error })?;
     let socket_path = socket.path().to_owned();
-    if options.verbose {
-        describe(options, &socket, &shim);
+    if options.settings.verbose {
+        notice(format_args!("socket {}", socket_path.display()));
+        notice(format_args!("shim {}", shim.display()));
+        options.settings.describe();
     }
 
     // From here on no signal that is to be forwarded is lost: it waits until the program is there.
     let signals = Signals::block().map_err(RunError::system("wait for signals"))?;
     let emulator = EmulatorProcess::start(config(options, token), socket)?;
-    if options.verbose {
+    if options.settings.verbose {
         notice(format_args!("emulator {}", emulator.pid()));
     }
     let environment = environment::to_strings(environment::for_program(&shim, &socket_path, token));
@@ -189,30 +176,8 @@ fn check_program(options: &Options) -> Result<bool, RunError> {
 }
 
 fn config(options: &Options, token: [u8; 16]) -> Config {
-    Config {
-        next_wd: options.next_wd,
-        limits: options.limits,
-        setnextwd: options.setnextwd,
-        token: Some(token),
-        verbose: options.verbose,
-        command: options.command.iter().map(|part| part.to_string_lossy().into_owned()).collect(),
-    }
-}
-
-fn describe(options: &Options, socket: &Socket, shim: &std::path::Path) {
-    let limit = |value: Option<u32>| value.map_or_else(|| "kernel's".to_owned(), |value| value.to_string());
-    notice(format_args!("socket {}", socket.path().display()));
-    notice(format_args!("shim {}", shim.display()));
-    notice("source inotify");
-    notice(format_args!(
-        "limits watches={} instances={} queue={}",
-        limit(options.limits.watches_max),
-        limit(options.limits.instances_max),
-        limit(options.limits.queue_events_max),
-    ));
-    if let Some(wd) = options.next_wd {
-        notice(format_args!("next wd {}", crate::number::show_watch_descriptor(wd)));
-    }
+    let command = options.command.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+    options.settings.config(Admission::Token(token), Lifetime::Programs, command)
 }
 
 /// Forwards signals until the program ends.

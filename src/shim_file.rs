@@ -56,6 +56,17 @@ pub fn install(runtime_folder: &Path) -> Result<PathBuf, NoPlace> {
     Err(NoPlace(refusals))
 }
 
+/// [`install`] for a caller that needs no folder for a socket.
+///
+/// # Errors
+/// [`NoPlace`], with the reason for each folder.
+pub fn install_for_user() -> Result<PathBuf, NoPlace> {
+    let folders = runtime_folder::candidates();
+    // The last of them, at least, is always there.
+    let usable = folders.iter().find(|folder| runtime_folder::prepare(folder).is_ok()).or(folders.last());
+    install(usable.map_or(Path::new("/tmp"), PathBuf::as_path))
+}
+
 fn candidates(runtime_folder: &Path) -> Vec<PathBuf> {
     let mut folders = vec![runtime_folder.to_owned()];
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|folder| folder.is_absolute());

@@ -20,6 +20,8 @@ mod ps;
 mod reach;
 #[path = "command/room.rs"]
 mod room;
+#[path = "command/serve.rs"]
+mod serve;
 #[path = "command/signals.rs"]
 mod signals;
 
@@ -71,6 +73,13 @@ fn main() -> ExitCode {
         Trial::test("run::nested_runs_keep_the_settings", emulation::nested_runs_keep_the_settings),
         Trial::test("ps::groups_and_watches_are_shown", ps::groups_and_watches_are_shown),
         Trial::test("ps::stale_sockets_are_removed", ps::stale_sockets_are_removed),
+        Trial::test("serve::many_programs_share_a_server", serve::many_programs_share_a_server),
+        Trial::test("serve::signals_end_the_server", serve::signals_end_the_server),
+        Trial::test("serve::a_killed_server_is_followed_by_another", serve::a_killed_server_is_followed_by_another),
+        Trial::test("serve::places_that_cannot_be_used_are_told", serve::places_that_cannot_be_used_are_told),
+        Trial::test("serve::env_keeps_what_is_preloaded", serve::env_keeps_what_is_preloaded),
+        Trial::ignorable_test("serve::another_user_is_refused", serve::another_user_is_refused),
+        Trial::test("serve::all_users_is_for_root", serve::all_users_is_for_root),
         Trial::test("shim::stands_on_nothing", reach::shim_stands_on_nothing),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

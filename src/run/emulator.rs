@@ -8,19 +8,13 @@ use std::thread;
 
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::prctl;
-use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::unistd::{ForkResult, Pid, chdir, dup2_stderr, fork, pipe2, setsid};
+use nix::unistd::{ForkResult, Pid, dup2_stderr, fork, pipe2};
 use uinotify_host::{Config, Emulator};
 
-use super::inherited::disposition;
-use super::socket::Socket;
-use super::{RunError, process};
+use super::RunError;
 use crate::notice::notice;
-
-/// As a kernel object would, the emulator ends with its last user, and not when a service manager or a terminal tells
-/// all processes of a service to end: they may still be cleaning up.
-const IGNORED: &[Signal] = &[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGPIPE];
+use crate::process;
+use crate::socket::Socket;
 
 /// The emulator, as the process that started it sees it.
 pub(super) struct EmulatorProcess {
@@ -88,38 +82,12 @@ fn serve(config: Config, mut socket: Socket, lifeline: &OwnedFd, ready: OwnedFd)
     let mut kept: Vec<RawFd> = listeners.iter().map(AsRawFd::as_raw_fd).collect();
     kept.extend([lifeline.as_raw_fd(), ready.as_raw_fd()]);
     process::let_go_of_descriptors(&kept);
-    stand_alone()?;
+    process::stand_alone()?;
 
     let emulator = Emulator::new(config)?;
     give_standard_error_back_with(lifeline.try_clone()?)?;
     File::from(ready).write_all(&[0])?;
     emulator.serve(&listeners, lifeline.as_fd())
-}
-
-/// Leaves session, folder, signal mask and limits of the user's process behind.
-fn stand_alone() -> io::Result<()> {
-    setsid()?;
-    // A folder that is in use cannot be unmounted.
-    chdir("/")?;
-    // Under a nested run the name is that of /proc/self/exe.
-    prctl::set_name(c"uinotify")?;
-    for signal in IGNORED {
-        disposition(*signal, SigHandler::SigIgn)?;
-    }
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
-    raise_descriptor_limit();
-    Ok(())
-}
-
-/// The emulator holds a descriptor for each instance of all its programs, which count against their own limits only.
-fn raise_descriptor_limit() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` outlives the call, which writes one structure into it.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0 {
-        limit.rlim_cur = limit.rlim_max;
-        // SAFETY: `limit` outlives the call, which only reads it. A refusal leaves the limit as it was.
-        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
-    }
 }
 
 /// Standard error is for messages while the command runs. After that it is let go of: whoever reads the other end of it

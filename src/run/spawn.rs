@@ -11,8 +11,9 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{ForkResult, Pid, execvpe, fork, pipe2};
 
-use super::inherited::Inherited;
-use super::{EXIT_CANNOT_EXECUTE, RunError, process};
+use super::{EXIT_CANNOT_EXECUTE, RunError};
+use crate::inherited::Inherited;
+use crate::process;
 
 /// Why there is no program.
 pub(super) enum SpawnError {

@@ -11,12 +11,38 @@ pub struct Config {
     pub limits: LimitOverrides,
     /// What `INOTIFY_IOC_SETNEXTWD` does.
     pub setnextwd: SetNextWd,
-    /// What a program must know to open an instance; without it the program must belong to the emulator's own user.
-    pub token: Option<[u8; TOKEN_BYTES]>,
+    /// Who may open instances.
+    pub admission: Admission,
+    /// When the emulator ends.
+    pub lifetime: Lifetime,
     /// Messages about what goes on, on stderr.
     pub verbose: bool,
     /// The command that runs under this emulator, for `ps`.
     pub command: Vec<String>,
+}
+
+/// Who may open instances.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Admission {
+    /// Whoever knows this secret, whatever user that is.
+    Token([u8; TOKEN_BYTES]),
+    /// Programs of the emulator's own user.
+    #[default]
+    OwnUser,
+    /// Every program. For an emulator of root's: it must be able to look at a file with the rights of the one who asks.
+    AllUsers,
+}
+
+/// When an emulator ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lifetime {
+    /// With its lifeline, whoever still has an instance.
+    #[default]
+    Lifeline,
+    /// When its lifeline is cut, and a moment has gone by without an instance.
+    Instances,
+    /// As `Instances`, and no program is left that was started with the token in its environment.
+    Programs,
 }
 
 /// Limits that are not the machine's.

@@ -20,7 +20,7 @@ use uinotify_wire::{Reply, Request, RequestKind};
 
 use crate::calibration::Weights;
 use crate::closer::{Closer, close_apart};
-use crate::config::Config;
+use crate::config::{Admission, Config, Lifetime};
 use crate::connection::{Connection, Peer};
 use crate::frame::{self, Inbox};
 use crate::limits::MachineLimits;
@@ -122,7 +122,7 @@ impl Emulator {
         })
     }
 
-    /// Serves until `lifeline` reads end of file, no instance is left, and no program that could open one.
+    /// Serves for its lifetime; `lifeline` is cut when it reads end of file.
     ///
     /// # Errors
     ///
@@ -136,9 +136,11 @@ impl Emulator {
         let mut events = [EpollEvent::empty(); 64];
         loop {
             let is_unused = is_alone && self.sessions.is_empty();
+            if !is_unused {
+                looks = 0;
+            }
             let timeout = if is_unused {
-                let presence = self.config.token.map_or(Presence::None, |token| programs::presence(&token));
-                match presence {
+                match self.presence(looks) {
                     Presence::Some => looks = 0,
                     Presence::Perhaps if looks < DOUBTS_MAX => looks += 1,
                     _ => return Ok(()),
@@ -157,6 +159,9 @@ impl Emulator {
                         let mut byte = [0];
                         is_alone = matches!(nix::unistd::read(lifeline, &mut byte), Ok(0));
                         if is_alone {
+                            if self.config.lifetime == Lifetime::Lifeline {
+                                return Ok(());
+                            }
                             self.epoll.delete(lifeline)?;
                         }
                     }
@@ -175,6 +180,15 @@ impl Emulator {
                     }
                 }
             }
+        }
+    }
+
+    /// Are there programs that have no instance, and will perhaps open one?
+    fn presence(&self, looks: u32) -> Presence {
+        match (self.config.lifetime, self.config.admission) {
+            (Lifetime::Programs, Admission::Token(token)) => programs::presence(&token),
+            (Lifetime::Instances, _) if looks == 0 => Presence::Perhaps,
+            _ => Presence::None,
         }
     }
 

@@ -18,7 +18,7 @@ pub mod status;
 mod vigil;
 mod window;
 
-pub use config::{Config, LimitOverrides, SetNextWd};
+pub use config::{Admission, Config, Lifetime, LimitOverrides, SetNextWd};
 pub use emulator::Emulator;
 pub use limits::MachineLimits;
 pub use status::query_status;

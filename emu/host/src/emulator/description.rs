@@ -7,15 +7,21 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
 
 use super::Emulator;
+use crate::config::Admission;
 use crate::connection::Peer;
 use crate::status::{EmulatorStatus, GroupStatus, LimitsStatus, PACKET_BYTES, SCHEMA, WatchStatus};
 
 impl Emulator {
     pub(super) fn tell_status(&mut self, key: usize, peer: Peer) {
-        let status = self.status();
+        let sees_all = peer.is_ourselves() || peer.uid == 0;
+        let mut status = self.status();
+        if !sees_all {
+            // What a user may know of a server for all: what is their own.
+            status.groups.retain(|group| group.owner == peer.uid);
+        }
         let Some(connection) = self.connections.try_remove(key) else { return };
         let _ = self.epoll.delete(&connection);
-        if !peer.is_ourselves() && peer.uid != 0 {
+        if !sees_all && self.config.admission != Admission::AllUsers {
             return;
         }
         // A reader who takes their time holds up nobody.

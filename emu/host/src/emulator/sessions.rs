@@ -8,6 +8,7 @@ use uinotify_core::OwnerId;
 use uinotify_wire::{InstanceName, Reply, Request};
 
 use super::{Emulator, Token, say};
+use crate::config::Admission;
 use crate::connection::Peer;
 use crate::frame;
 use crate::reply::error;
@@ -28,9 +29,10 @@ impl Emulator {
     }
 
     fn try_open_session(&mut self, key: usize, peer: Peer, request: &Request<'_>) -> Result<OwnedFd, Errno> {
-        let is_welcome = match &self.config.token {
-            Some(token) => request.payload == token,
-            None => peer.is_ourselves(),
+        let is_welcome = match &self.config.admission {
+            Admission::Token(token) => request.payload == token,
+            Admission::OwnUser => peer.is_ourselves(),
+            Admission::AllUsers => true,
         };
         if !is_welcome {
             let Peer { pid, uid } = peer;

@@ -1,4 +1,4 @@
-//! A run inside a run: the emulator's own inotify must be the kernel's.
+//! An emulator that is started by an emulated program: its own inotify must be the kernel's.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -7,15 +7,14 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::unistd::execve;
 
-use super::environment::{DISABLE, DISABLE_BEFORE, SOCKET, is_shim, to_strings};
-use super::inherited::Inherited;
+use crate::environment::{DISABLE, DISABLE_BEFORE, is_shim, to_strings};
+use crate::inherited::Inherited;
 
 /// Whether this process itself is a program under an emulator.
 ///
 /// The shim reads its environment once, at its start, so that it is too late to change it in this process.
-pub(super) fn is_emulated() -> bool {
-    let variable = |name| std::env::var_os(name).is_some();
-    variable(SOCKET) && !variable(DISABLE_BEFORE) && shim_is_loaded()
+pub(crate) fn is_emulated() -> bool {
+    std::env::var_os(DISABLE_BEFORE).is_none() && shim_is_loaded()
 }
 
 fn shim_is_loaded() -> bool {
@@ -28,7 +27,7 @@ fn shim_is_loaded() -> bool {
 }
 
 /// Executes this command again, with a shim that leaves every call to the kernel. Returns only if that fails.
-pub(super) fn execute_again(inherited: &Inherited) -> Errno {
+pub(crate) fn execute_again(inherited: &Inherited) -> Errno {
     let mut before = OsString::new();
     if let Some(value) = std::env::var_os(DISABLE) {
         before.push("=");

@@ -1,20 +1,23 @@
-//! The environment of the program.
+//! The environment of programs.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
+use crate::socket::TOKEN_SEPARATOR;
+
 /// Tells the shim where the emulator is: the path of its socket, `?token=`, and 32 hexadecimal digits.
-pub(super) const SOCKET: &str = "UINOTIFY_SOCKET";
+pub(crate) const SOCKET: &str = "UINOTIFY_SOCKET";
 /// Makes the shim leave every call to the kernel.
-pub(super) const DISABLE: &str = "UINOTIFY_DISABLE";
+pub(crate) const DISABLE: &str = "UINOTIFY_DISABLE";
 /// Between two images of one `uinotify run`: what `UINOTIFY_DISABLE` was before the first image set it. `=VALUE`, or
 /// empty when it was not there.
-pub(super) const DISABLE_BEFORE: &str = "UINOTIFY_DISABLE_BEFORE_RUN";
-const PRELOAD: &str = "LD_PRELOAD";
+pub(crate) const DISABLE_BEFORE: &str = "UINOTIFY_DISABLE_BEFORE_RUN";
+/// What the dynamic linker loads first.
+pub(crate) const PRELOAD: &str = "LD_PRELOAD";
 
 /// The environment of this process with the changes that put a program under the emulator at `socket`.
-pub(super) fn for_program(shim: &Path, socket: &Path, token: [u8; 16]) -> Vec<(OsString, OsString)> {
+pub(crate) fn for_program(shim: &Path, socket: &Path, token: [u8; 16]) -> Vec<(OsString, OsString)> {
     changed(std::env::vars_os(), shim, socket, token)
 }
 
@@ -36,7 +39,7 @@ fn changed(
     set(&mut environment, PRELOAD, preload(shim, before.as_deref()));
 
     let mut address = socket.as_os_str().to_owned();
-    address.push("?token=");
+    address.push(TOKEN_SEPARATOR);
     for byte in token {
         address.push(format!("{byte:02x}"));
     }
@@ -50,7 +53,7 @@ fn set(environment: &mut Vec<(OsString, OsString)>, name: &str, value: OsString)
 }
 
 /// The shim in front of what is preloaded already. Another shim is replaced: the inner of two nested runs wins.
-fn preload(shim: &Path, before: Option<&OsStr>) -> OsString {
+pub(crate) fn preload(shim: &Path, before: Option<&OsStr>) -> OsString {
     let mut list = shim.as_os_str().to_owned();
     let before = before.map_or(&b""[..], OsStr::as_bytes);
     // ld.so(8): the items of the list are separated by spaces or colons.
@@ -64,13 +67,13 @@ fn preload(shim: &Path, before: Option<&OsStr>) -> OsString {
 }
 
 /// Whether a file is a shim by its name: `libuinotify*.so`.
-pub(super) fn is_shim(path: &Path) -> bool {
+pub(crate) fn is_shim(path: &Path) -> bool {
     let name = path.file_name().map_or(&b""[..], OsStr::as_bytes);
     name.starts_with(b"libuinotify") && name.ends_with(b".so")
 }
 
 /// The environment as `execve` takes it.
-pub(super) fn to_strings(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<CString> {
+pub(crate) fn to_strings(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<CString> {
     let line = |(mut name, value): (OsString, OsString)| {
         name.push("=");
         name.push(value);

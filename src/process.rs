@@ -1,20 +1,29 @@
 //! Processes and their descriptors.
 
 use std::fs::{self, OpenOptions};
+use std::io;
 use std::os::fd::RawFd;
 
 use nix::errno::Errno;
-use nix::unistd::{Pid, dup2_stdin, dup2_stdout};
+use nix::sys::prctl;
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::unistd::{Pid, chdir, dup2_stdin, dup2_stdout, setsid};
+
+use crate::inherited::disposition;
+
+/// As a kernel object would, the emulator ends with its last user, and not when a service manager or a terminal tells
+/// all processes of a service to end: they may still be cleaning up.
+const IGNORED: &[Signal] = &[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGPIPE];
 
 /// The exit status of `child` as a shell shows it, or nothing while it runs. The child is reaped.
 ///
 /// Not nix's `waitpid`: that one knows no real-time signals.
-pub(super) fn exit_status_now(child: Pid) -> nix::Result<Option<u8>> {
+pub(crate) fn exit_status_now(child: Pid) -> nix::Result<Option<u8>> {
     wait(child, libc::WNOHANG)
 }
 
 /// Waits for `child` to end and returns its exit status as a shell shows it.
-pub(super) fn exit_status(child: Pid) -> nix::Result<u8> {
+pub(crate) fn exit_status(child: Pid) -> nix::Result<u8> {
     loop {
         match wait(child, 0) {
             Ok(Some(status)) => return Ok(status),
@@ -40,7 +49,7 @@ fn wait(child: Pid, options: i32) -> nix::Result<Option<u8>> {
 ///
 /// Whoever waits for the end of a pipe that the program has inherited waits for the program alone then. The caller owns
 /// no other descriptor that it will use.
-pub(super) fn let_go_of_descriptors(kept: &[RawFd]) {
+pub(crate) fn let_go_of_descriptors(kept: &[RawFd]) {
     // A root folder without /dev is no reason to fail: then they stay.
     if let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null") {
         let _ = dup2_stdin(&null);
@@ -56,5 +65,31 @@ pub(super) fn let_go_of_descriptors(kept: &[RawFd]) {
             // closed already, which is no more than EBADF.
             unsafe { libc::close(descriptor) };
         }
+    }
+}
+
+/// Leaves session, folder, signal mask and limits of the user's process behind.
+pub(crate) fn stand_alone() -> io::Result<()> {
+    setsid()?;
+    // A folder that is in use cannot be unmounted.
+    chdir("/")?;
+    // Under a nested run the name is that of /proc/self/exe.
+    prctl::set_name(c"uinotify")?;
+    for signal in IGNORED {
+        disposition(*signal, SigHandler::SigIgn)?;
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    raise_descriptor_limit();
+    Ok(())
+}
+
+/// The emulator holds a descriptor for each instance of all its programs, which count against their own limits only.
+pub(crate) fn raise_descriptor_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` outlives the call, which writes one structure into it.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0 {
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: `limit` outlives the call, which only reads it. A refusal leaves the limit as it was.
+        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
     }
 }

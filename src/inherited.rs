@@ -34,7 +34,7 @@ fn is_open(descriptor: RawFd) -> bool {
 }
 
 /// Signal mask, dispositions and standard descriptors of this process at its start, as far as they are changed.
-pub(super) struct Inherited {
+pub(crate) struct Inherited {
     mask: SigSet,
     sigchld_ignored: bool,
 }
@@ -42,7 +42,7 @@ pub(super) struct Inherited {
 impl Inherited {
     /// Notes the signal mask, and makes SIGCHLD what waiting for a program needs: not ignored, or the kernel throws the
     /// exit status away.
-    pub(super) fn take() -> nix::Result<Self> {
+    pub(crate) fn take() -> nix::Result<Self> {
         let mut mask = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_BLOCK, None, Some(&mut mask))?;
         let before = disposition(Signal::SIGCHLD, SigHandler::SigDfl)?;
@@ -52,7 +52,7 @@ impl Inherited {
     /// Gives this process what it was started with: for a program that is executed in its place.
     ///
     /// It makes system calls only, so that it may run between `fork` and `exec`.
-    pub(super) fn restore(&self) -> nix::Result<()> {
+    pub(crate) fn restore(&self) -> nix::Result<()> {
         if self.sigchld_ignored {
             disposition(Signal::SIGCHLD, SigHandler::SigIgn)?;
         }
@@ -68,7 +68,7 @@ impl Inherited {
 }
 
 /// Sets what `signal` does, to the default or to nothing, and returns what it did.
-pub(super) fn disposition(signal: Signal, handler: SigHandler) -> Result<SigAction, Errno> {
+pub(crate) fn disposition(signal: Signal, handler: SigHandler) -> Result<SigAction, Errno> {
     let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
     // SAFETY: every caller gives the default or `SIG_IGN`, so no function of this process becomes a handler.
     unsafe { sigaction(signal, &action) }

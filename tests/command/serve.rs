@@ -1,0 +1,263 @@
+//! `uinotify serve` and `uinotify env`.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use libtest_mimic::{Completion, Failed};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
+
+use crate::room::{Ended, Outcome, Room, Running, eventually, helper_command};
+
+const UINOTIFY: &str = env!("CARGO_BIN_EXE_uinotify");
+/// The user whom root's tests take for another one: nobody's number nearly everywhere.
+const ANOTHER: u32 = 65534;
+
+/// A server that programs can connect to.
+struct Server<'a> {
+    room: &'a Room,
+    child: Child,
+    socket: PathBuf,
+}
+
+impl<'a> Server<'a> {
+    fn start(room: &'a Room, name: &str, options: &[&str]) -> Self {
+        let socket = room.path(name);
+        let place = socket.to_str().expect("UTF-8");
+        let mut command = room.uinotify(&[&["serve", "--socket", place, "--ready-fd", "1"], options].concat());
+        command.stderr(File::create(room.path("server")).expect("a file in a folder of our own"));
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the command starts");
+        let mut ready = String::new();
+        child.stdout.take().expect("it is piped").read_to_string(&mut ready).expect("a pipe can be read");
+        let server = Self { room, child, socket };
+        assert_eq!(ready, "\n", "{}", server.log());
+        server
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.room.path("server")).expect("the server's file")
+    }
+
+    fn end(mut self, signal: Signal) -> Option<i32> {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("a child of ours");
+        self.child.wait().expect("a child of ours").code()
+    }
+
+    /// A program in a shell that has evaluated what `env` prints.
+    fn command(&self, program: &[&str]) -> Command {
+        let script = r#"text=$("$1" env --socket "$2") && eval "$text" && shift 2 && exec "$@""#;
+        let place = self.socket.to_str().expect("UTF-8");
+        self.room.command("sh", &[&["-c", script, "sh", UINOTIFY, place], program].concat())
+    }
+}
+
+impl Drop for Server<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn folder(room: &Room, name: &str) -> String {
+    let path = room.path(name);
+    fs::create_dir(&path).expect("a folder");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+/// The program of [`crate::helper`] where every user can execute it.
+fn helper_for_others(room: &Room) -> String {
+    let path = room.path("helper");
+    fs::copy(std::env::current_exe().expect("/proc is mounted"), &path).expect("a copy");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+fn ps(room: &Room, socket: &Path) -> serde_json::Value {
+    let ended = room.end(&mut room.uinotify(&["ps", "--json", "--socket", socket.to_str().expect("UTF-8")]));
+    assert_eq!(ended.status, Some(0), "{}", ended.stderr);
+    serde_json::from_str::<serde_json::Value>(&ended.stdout).expect("JSON")[0].clone()
+}
+
+pub(super) fn many_programs_share_a_server() -> Outcome {
+    let room = Room::new();
+    // A name that a shell would take apart, and below it one that it would not find.
+    let server = Server::start(&room, "it's a \"$HOME\" socket", &["--next-wd", "70"]);
+    assert!(server.log().contains(&format!("serving at {}\n", server.socket.display())), "{}", server.log());
+    let folders = ["one", "two", "three"].map(|name| folder(&room, name));
+    let mut programs = folders
+        .each_ref()
+        .map(|folder| Running::start(server.command(&helper_command(&["hold", folder])).stdin(Stdio::piped())));
+    for program in &mut programs {
+        assert_eq!(program.line(), "ready", "{}", room.stderr());
+    }
+    let status = ps(&room, &server.socket);
+    assert_eq!(status["pid"], server.child.id());
+    let watched: Vec<_> = status["groups"].as_array().ok_or("groups")?.iter().collect();
+    assert_eq!(watched.len(), 3, "{status}");
+    for folder in &folders {
+        assert!(watched.iter().any(|group| group["watches"][0]["path"] == **folder), "{status}");
+    }
+    // A shell in which the server's variable is set shows it without being told where it is.
+    let shown = room.end(&mut server.command(&[UINOTIFY, "ps"])).stdout;
+    assert_eq!(shown.matches(&format!("emulator {} ", server.child.id())).count(), 3, "{shown}");
+
+    for program in &mut programs {
+        program.tell("go");
+        assert_eq!(program.line(), format!("wd 70 mask {:#x} name made", libc::IN_CREATE));
+        assert_eq!(program.child.wait()?.code(), Some(0));
+    }
+    eventually("the server sees the programs end", || ps(&room, &server.socket)["groups"] == serde_json::json!([]))?;
+    let socket = server.socket.clone();
+    assert_eq!(server.end(Signal::SIGTERM), Some(0));
+    assert!(!socket.exists());
+    Ok(())
+}
+
+pub(super) fn signals_end_the_server() -> Outcome {
+    let room = Room::new();
+    let watched = folder(&room, "watched");
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        let server = Server::start(&room, "socket", &[]);
+        let socket = server.socket.clone();
+        assert!(fs::symlink_metadata(&socket)?.file_type().is_socket());
+        assert_eq!(fs::metadata(&socket)?.permissions().mode() & 0o777, 0o600);
+        let mut program = Running::start(server.command(&helper_command(&["hold", &watched])).stdin(Stdio::piped()));
+        assert_eq!(program.line(), "ready", "{}", room.stderr());
+        // An instance does not keep it.
+        assert_eq!(server.end(signal), Some(0));
+        assert!(!socket.exists());
+        program.child.kill()?;
+        program.child.wait()?;
+    }
+    Ok(())
+}
+
+pub(super) fn a_killed_server_is_followed_by_another() -> Outcome {
+    let room = Room::new();
+    let watched = folder(&room, "watched");
+    let first = Server::start(&room, "socket", &[]);
+    let socket = first.socket.clone();
+    assert_eq!(first.end(Signal::SIGKILL), None);
+    assert!(socket.exists(), "kill -9 leaves the path");
+    let place = socket.to_str().ok_or("UTF-8")?;
+    let told = room.end(&mut room.uinotify(&["env", "--socket", place]));
+    assert_eq!((told.status, &*told.stdout), (Some(1), ""));
+    assert!(told.stderr.contains(&format!("no server answers at {place} any more")), "{}", told.stderr);
+
+    let second = Server::start(&room, "socket", &[]);
+    let ended = room.end(&mut second.command(&helper_command(&["watch", &watched])));
+    assert_eq!(ended.stdout, "wd 1 wd 2\n", "{}", ended.stderr);
+    // A third one does not take its place.
+    let refused = room.end(&mut room.uinotify(&["serve", "--socket", place]));
+    assert_eq!(refused.status, Some(1));
+    assert!(refused.stderr.contains(&format!("cannot serve at {place}: a server answers")), "{}", refused.stderr);
+    assert!(refused.stderr.contains(&format!("process {}", second.child.id())), "{}", refused.stderr);
+    assert_eq!(second.end(Signal::SIGTERM), Some(0));
+    Ok(())
+}
+
+pub(super) fn places_that_cannot_be_used_are_told() -> Outcome {
+    let room = Room::new();
+    let serve = |place: &Path| -> Ended {
+        room.end(&mut room.uinotify(&["serve", "--socket", place.to_str().expect("UTF-8")]))
+    };
+    let is_told = |place: &Path, reason: &str| {
+        let ended = serve(place);
+        assert_eq!(ended.status, Some(1), "{}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+        assert!(ended.stderr.contains(&format!("cannot serve at {}: {reason}", place.display())), "{}", ended.stderr);
+    };
+    is_told(&room.path(&"l".repeat(107)), "the path is too long");
+    is_told(&room.path("a?token=b"), "programs could not be told this path");
+    is_told(&room.path("missing/socket"), "its folder is not there");
+    let file = room.path("file");
+    fs::write(&file, "kept")?;
+    is_told(&file, "there is a file that is no socket");
+    assert_eq!(fs::read(&file)?, b"kept");
+    is_told(room.folder.path(), "there is a file that is no socket");
+    // A stream socket, alive.
+    let _listener = UnixListener::bind(room.path("stream"))?;
+    is_told(&room.path("stream"), "there is a socket of another user or program");
+
+    let usage = room.end(&mut room.uinotify(&["serve"]));
+    assert_eq!(usage.status, Some(2));
+    let usage = room.end(&mut room.uinotify(&["serve", "--socket", "x", "--ready-fd", "99"]));
+    assert_eq!((usage.status, usage.stderr.contains("--ready-fd")), (Some(2), true), "{}", usage.stderr);
+
+    let place = room.path("nowhere");
+    for command in ["env", "ps"] {
+        let ended = room.end(&mut room.uinotify(&[command, "--socket", place.to_str().ok_or("UTF-8")?]));
+        assert_eq!((ended.status, &*ended.stdout), (Some(1), ""));
+        assert!(ended.stderr.contains(place.to_str().ok_or("UTF-8")?), "{}", ended.stderr);
+    }
+    Ok(())
+}
+
+pub(super) fn env_keeps_what_is_preloaded() -> Outcome {
+    let room = Room::new();
+    let server = Server::start(&room, "socket", &[]);
+    // The path as seen from another folder.
+    let mut command = room.uinotify(&["env", "--socket", "socket"]);
+    command.current_dir(room.folder.path()).env("LD_PRELOAD", "libm.so.6 libdl.so.2");
+    let ended = room.end(&mut command);
+    let lines: Vec<_> = ended.stdout.lines().collect();
+    assert_eq!(lines.len(), 2, "{}", ended.stderr);
+    assert!(
+        lines[0].starts_with("export LD_PRELOAD='/") && lines[0].ends_with(".so:libm.so.6:libdl.so.2'"),
+        "{}",
+        lines[0]
+    );
+    assert_eq!(lines[1], format!("export UINOTIFY_SOCKET='{}'", server.socket.display()));
+    Ok(())
+}
+
+fn root_only() -> Option<Completion> {
+    (!geteuid().is_root()).then(|| Completion::ignored_with("only root can become another user"))
+}
+
+pub(super) fn another_user_is_refused() -> Result<Completion, Failed> {
+    if let Some(ignored) = root_only() {
+        return Ok(ignored);
+    }
+    let room = Room::new();
+    let watched = folder(&room, "watched");
+    let server = Server::start(&room, "socket", &[]);
+    // The address is root's, the program is another's: by the path it comes to nothing, by the abstract name it is refused.
+    let mut command =
+        server.command(&["setpriv", "--reuid", "65534", "--clear-groups", "--", &helper_for_others(&room)]);
+    let ended = room.end(command.args(["--helper", "watch", &watched]));
+    assert_eq!(ended.stdout, format!("init errno {}\n", libc::ENOMEM), "{}", ended.stderr);
+    let log = server.log();
+    assert!(log.contains("refused an instance to process ") && log.contains(" of user 65534"), "{log}");
+
+    let place = server.socket.to_str().ok_or("UTF-8")?;
+    let mut command = Command::new(UINOTIFY);
+    let output = command.args(["env", "--socket", place]).env("XDG_RUNTIME_DIR", "/nonexistent").uid(ANOTHER).output();
+    // Where another user cannot execute the command there is nothing to see.
+    if let Ok(output) = output {
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("you may not connect to"), "{text}");
+    }
+    Ok(Completion::Completed)
+}
+
+pub(super) fn all_users_is_for_root() -> Outcome {
+    let room = Room::new();
+    let place = room.path("socket");
+    let mut command = room.uinotify(&["serve", "--all-users", "--socket", place.to_str().ok_or("UTF-8")?]);
+    if geteuid().is_root() {
+        let copy = room.path("uinotify");
+        fs::copy(UINOTIFY, &copy)?;
+        command = room.command(copy, &["serve", "--all-users", "--socket", place.to_str().ok_or("UTF-8")?]);
+        command.uid(ANOTHER);
+    }
+    let ended = room.end(&mut command);
+    assert_eq!(ended.status, Some(1));
+    assert!(ended.stderr.contains("--all-users is for root"), "{}", ended.stderr);
+    Ok(())
+}
