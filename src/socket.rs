@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, setsockopt, socket,
+    sockopt,
 };
 use nix::unistd::geteuid;
 
@@ -189,6 +190,8 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 fn bound(address: &UnixAddr) -> Result<OwnedFd, Errno> {
     let descriptor = unconnected(SockFlag::empty())?;
     bind(descriptor.as_raw_fd(), address)?;
+    // Since Linux 6.16 a connection inherits it from here; before, it is early enough when the connection is accepted.
+    setsockopt(&descriptor, sockopt::PassCred, &true)?;
     Ok(descriptor)
 }
 

@@ -79,6 +79,13 @@ fn main() -> ExitCode {
         Trial::test("serve::places_that_cannot_be_used_are_told", serve::places_that_cannot_be_used_are_told),
         Trial::test("serve::env_keeps_what_is_preloaded", serve::env_keeps_what_is_preloaded),
         Trial::ignorable_test("serve::another_user_is_refused", serve::another_user_is_refused),
+        Trial::ignorable_test("serve::every_user_is_served", serve::every_user_is_served),
+        Trial::ignorable_test("serve::limits_count_for_each_user", serve::limits_count_for_each_user),
+        Trial::ignorable_test("serve::permission_is_asked_of_the_kernel", serve::permission_is_asked_of_the_kernel),
+        Trial::ignorable_test(
+            "serve::a_program_that_gives_up_root_is_another_user",
+            serve::a_program_that_gives_up_root_is_another_user,
+        ),
         Trial::test("serve::all_users_is_for_root", serve::all_users_is_for_root),
         Trial::test("shim::stands_on_nothing", reach::shim_stands_on_nothing),
     ];

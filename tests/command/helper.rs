@@ -12,6 +12,9 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
+#[path = "intruder.rs"]
+mod intruder;
+
 /// `_IOW('I', 0, __s32)` of include/uapi/linux/inotify.h.
 const INOTIFY_IOC_SETNEXTWD: libc::c_ulong = 0x4004_4900;
 
@@ -23,6 +26,13 @@ pub(super) fn main(arguments: &[String]) -> ExitCode {
         ["hold", folder] => hold(Path::new(folder)),
         ["leave", folder] => leave(folder),
         ["watch", folder] => watch(Path::new(folder)),
+        ["intrude-with-pair", socket, pair, ref paths @ ..] => {
+            intruder::intrude(Path::new(socket), Some(pair.parse().expect("a number")), || {}, paths);
+        }
+        ["intrude-after", socket, ref paths @ ..] => {
+            let give_up_root = || nix::unistd::setuid(65534.into()).expect("root becomes another user");
+            intruder::intrude(Path::new(socket), None, give_up_root, paths);
+        }
         ["setnextwd", wd] => setnextwd(wd.parse().expect("a number")),
         _ => panic!("no such helper: {arguments:?}"),
     }

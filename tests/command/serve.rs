@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
@@ -12,7 +13,7 @@ use libtest_mimic::{Completion, Failed};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
-use crate::room::{Ended, Outcome, Room, Running, eventually, helper_command};
+use crate::room::{Ended, Outcome, Room, Running, before_exec, eventually, helper_command};
 
 const UINOTIFY: &str = env!("CARGO_BIN_EXE_uinotify");
 /// The user whom root's tests take for another one: nobody's number nearly everywhere.
@@ -260,4 +261,144 @@ pub(super) fn all_users_is_for_root() -> Outcome {
     assert_eq!(ended.status, Some(1));
     assert!(ended.stderr.contains("--all-users is for root"), "{}", ended.stderr);
     Ok(())
+}
+
+/// A program as another user, with these supplementary groups.
+fn as_another(command: &mut Command, groups: &'static [u32]) {
+    before_exec(command, move || {
+        let groups: [nix::unistd::Gid; 2] = std::array::from_fn(|index| groups[index % groups.len()].into());
+        nix::unistd::setgroups(&groups)?;
+        nix::unistd::setgid(ANOTHER.into())?;
+        nix::unistd::setuid(ANOTHER.into())?;
+        Ok(())
+    });
+}
+
+pub(super) fn every_user_is_served() -> Result<Completion, Failed> {
+    if let Some(ignored) = root_only() {
+        return Ok(ignored);
+    }
+    let room = Room::new();
+    let server = Server::start(&room, "socket", &["--all-users"]);
+    assert_eq!(fs::metadata(&server.socket)?.permissions().mode() & 0o777, 0o666);
+    let watched = folder(&room, "watched");
+    fs::set_permissions(folder(&room, "open"), fs::Permissions::from_mode(0o755))?;
+    let secret = folder(&room, "open/closed");
+    std::os::unix::fs::chown(&watched, Some(ANOTHER), None)?;
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o700))?;
+    let helper = helper_for_others(&room);
+    let as_user = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--", &helper, "--helper"];
+    let mut program =
+        Running::start(server.command(&[&as_user[..], &["hold", &watched]].concat()).stdin(Stdio::piped()));
+    assert_eq!(program.line(), "ready", "{}", room.stderr());
+    let group = &ps(&room, &server.socket)["groups"][0];
+    assert_eq!((&group["owner"], &group["watches"][0]["path"]), (&ANOTHER.into(), &watched.clone().into()));
+    // Of the source or the settle page it has nothing: kernel descriptors that are root's.
+    let held = fs::read_dir(format!("/proc/{}/fd", program.child.id()))?;
+    let held: Vec<_> = held.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).collect();
+    let is_roots = |target: &&PathBuf| target.to_string_lossy().contains("inotify");
+    assert_eq!(held.iter().filter(is_roots).count(), 0, "{held:?}");
+    program.tell("go");
+    assert_eq!(program.line(), format!("wd 1 mask {:#x} name made", libc::IN_CREATE));
+    assert_eq!(program.child.wait()?.code(), Some(0));
+
+    let ended = room.end(&mut server.command(&[&as_user[..], &["watch", &secret]].concat()));
+    assert_eq!(ended.stdout, format!("errno {} wd 1\n", libc::EACCES), "{}", ended.stderr);
+    Ok(Completion::Completed)
+}
+
+pub(super) fn limits_count_for_each_user() -> Result<Completion, Failed> {
+    if let Some(ignored) = root_only() {
+        return Ok(ignored);
+    }
+    let room = Room::new();
+    let server = Server::start(&room, "socket", &["--all-users", "--limit", "instances=1,watches=1"]);
+    let watched = folder(&room, "watched");
+    let helper = helper_for_others(&room);
+    let mut holders = ["0", "65533", "65534"].map(|user| {
+        let program = ["setpriv", "--reuid", user, "--clear-groups", "--", &helper, "--helper", "hold", &watched];
+        Running::start(server.command(&program).stdin(Stdio::piped()))
+    });
+    for holder in &mut holders {
+        assert_eq!(holder.line(), "ready", "{}", room.stderr());
+    }
+    let program = ["setpriv", "--reuid", "65534", "--clear-groups", "--", &helper, "--helper", "watch", &watched];
+    assert_eq!(room.end(&mut server.command(&program)).stdout, format!("init errno {}\n", libc::EMFILE));
+    for holder in &mut holders {
+        holder.child.kill()?;
+        holder.child.wait()?;
+    }
+    Ok(Completion::Completed)
+}
+
+pub(super) fn permission_is_asked_of_the_kernel() -> Result<Completion, Failed> {
+    const GROUP: u32 = 65531;
+    if let Some(ignored) = root_only() {
+        return Ok(ignored);
+    }
+    let room = Room::new();
+    let server = Server::start(&room, "socket", &["--all-users"]);
+    let helper = helper_for_others(&room);
+    let file = |name: &str, owner: u32, group: u32, mode: u32| {
+        let path = room.path(name);
+        fs::write(&path, "").expect("a file");
+        std::os::unix::fs::chown(&path, Some(owner), Some(group)).expect("root gives files away");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("root sets modes");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let cases = [
+        (file("of-root", 0, 0, 0o600), libc::EACCES),
+        (file("for-all", 0, 0, 0o604), 0),
+        (file("own", ANOTHER, 0, 0o400), 0),
+        (file("own-and-closed", ANOTHER, 0, 0o044), libc::EACCES),
+        (file("of-the-group", 0, GROUP, 0o640), 0),
+        (file("not-for-the-group", 0, GROUP, 0o604), libc::EACCES),
+        (file("of-roots-group", 0, 0, 0o640), libc::EACCES),
+        (file("of-root-again", 0, 0, 0o600), libc::EACCES),
+    ];
+    // Made by root, which its credentials say, and in the hands of another.
+    let pair = nix::sys::socket::socketpair(
+        nix::sys::socket::AddressFamily::Unix,
+        nix::sys::socket::SockType::SeqPacket,
+        None,
+        nix::sys::socket::SockFlag::SOCK_CLOEXEC,
+    )?;
+    let place = server.socket.to_str().ok_or("UTF-8")?;
+    let mut command = room.command(&helper, &["--helper", "intrude-with-pair", place, "50"]);
+    command.args(cases.iter().map(|(path, _)| path));
+    before_exec(&mut command, move || {
+        for (number, end) in [(50, &pair.0), (51, &pair.1)] {
+            // SAFETY: both are numbers; the new one is this child's to use.
+            nix::errno::Errno::result(unsafe { libc::dup2(end.as_raw_fd(), number) })?;
+        }
+        Ok(())
+    });
+    as_another(&mut command, &[GROUP]);
+    let ended = room.end(&mut command);
+    let mut expected: Vec<_> = cases.iter().map(|(_, errno)| format!("errno {errno} {errno}")).collect();
+    expected.push("forged Err(EPERM)".to_owned());
+    expected.extend([(); 2].map(|()| format!("attach errno {} descriptors 0", libc::EPERM)));
+    assert_eq!(ended.stdout.lines().collect::<Vec<_>>(), expected, "{} {}", ended.stderr, server.log());
+
+    // The server itself has kept its rights.
+    let ended = room.end(&mut server.command(&helper_command(&["watch", &folder(&room, "watched")])));
+    assert_eq!(ended.stdout, "wd 1 wd 2\n", "{}", ended.stderr);
+    Ok(Completion::Completed)
+}
+
+/// What a connection was made with counts no longer when its maker has become another.
+pub(super) fn a_program_that_gives_up_root_is_another_user() -> Result<Completion, Failed> {
+    if let Some(ignored) = root_only() {
+        return Ok(ignored);
+    }
+    let room = Room::new();
+    let server = Server::start(&room, "socket", &[]);
+    let secret = folder(&room, "closed");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o700))?;
+    let place = server.socket.to_str().ok_or("UTF-8")?;
+    let ended = room.end(&mut room.command(helper_for_others(&room), &["--helper", "intrude-after", place, &secret]));
+    let expected =
+        format!("errno {0} {0}\nforged Err(EPERM)\nattach errno {1} descriptors 0\n", libc::EACCES, libc::EPERM);
+    assert_eq!(ended.stdout, expected, "{}", ended.stderr);
+    Ok(Completion::Completed)
 }

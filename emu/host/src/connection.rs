@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use nix::sys::socket::{getsockopt, sockopt};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use nix::unistd::geteuid;
 
 /// A connection: at first from a program that wants an instance, then that instance's control connection.
@@ -31,6 +31,8 @@ impl Peer {
 
 impl Connection {
     pub(crate) fn new(socket: OwnedFd, session: Option<u64>) -> Self {
+        // A connection without it brings requests of nobody.
+        let _ = setsockopt(&socket, sockopt::PassCred, &true);
         Self { socket, session, last_events: Vec::new() }
     }
 

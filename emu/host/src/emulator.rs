@@ -26,6 +26,7 @@ use crate::frame::{self, Inbox};
 use crate::limits::MachineLimits;
 use crate::programs::{self, Presence};
 use crate::reply::{ReplyObject, error};
+use crate::sender::Sender;
 use crate::session::{Session, Tools};
 use crate::settle_page::SettlePage;
 use crate::vigil::Vigil;
@@ -369,8 +370,10 @@ impl Emulator {
     fn attach(&mut self, id: u64, peer: Peer, key: usize) {
         let (Some(session), Some(connection)) = (self.sessions.get_mut(&id), self.connections.get(key)) else { return };
         let line = session.line.as_ref().map(crate::settle_page::Line::offset);
+        // Both: a socket of our user's making may have been handed to another.
+        let is_sent_by_us = self.inbox.sender().is_some_and(Sender::is_ourselves);
         let sent = match (&self.page, line) {
-            (Some(page), Some(offset)) if peer.is_ourselves() => {
+            (Some(page), Some(offset)) if peer.is_ourselves() && is_sent_by_us => {
                 let reply = Reply { extent: offset, ..Reply::default() };
                 let descriptors = [session.share_source(), page.readable()];
                 frame::send(connection.as_fd(), [&reply.encode(), &[]], &descriptors)

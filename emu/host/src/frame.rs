@@ -8,6 +8,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use uinotify_wire::REQUEST_BYTES_MAX;
 
+use crate::sender::Sender;
+
 /// The most descriptors that a request carries: the reply object and one more.
 const DESCRIPTORS_MAX: usize = 2;
 
@@ -15,6 +17,7 @@ const DESCRIPTORS_MAX: usize = 2;
 #[derive(Debug)]
 pub(crate) struct Inbox {
     bytes: Vec<u8>,
+    sender: Option<Sender>,
 }
 
 /// What was received.
@@ -33,12 +36,15 @@ pub(crate) struct Packet {
 struct Control([u8; CONTROL_BYTES]);
 
 // SAFETY: CMSG_SPACE only computes.
-const CONTROL_BYTES: usize = unsafe { libc::CMSG_SPACE((DESCRIPTORS_MAX * size_of::<RawFd>()) as u32) } as usize;
+const RIGHTS_BYTES: usize = unsafe { libc::CMSG_SPACE((DESCRIPTORS_MAX * size_of::<RawFd>()) as u32) } as usize;
+// SAFETY: CMSG_SPACE only computes.
+const CREDENTIALS_BYTES: usize = unsafe { libc::CMSG_SPACE(size_of::<libc::ucred>() as u32) } as usize;
+const CONTROL_BYTES: usize = CREDENTIALS_BYTES + RIGHTS_BYTES;
 
 impl Inbox {
     pub(crate) fn new() -> Self {
         // One byte more than the largest request, so that a larger packet does not parse.
-        Self { bytes: vec![0; REQUEST_BYTES_MAX + 1] }
+        Self { bytes: vec![0; REQUEST_BYTES_MAX + 1], sender: None }
     }
 
     /// Receives one packet. `Ok(None)` when there is none.
@@ -63,12 +69,19 @@ impl Inbox {
             Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
             Err(errno) => return Err(errno),
         };
-        let descriptors = descriptors(&header);
+        let (sender, descriptors) = unpack(&header);
+        self.sender = sender;
         if length == 0 && descriptors.is_empty() && has_hung_up(socket) {
             return Err(Errno::ECONNRESET);
         }
         let lacks_descriptors = header.msg_flags & libc::MSG_CTRUNC != 0;
         Ok(Some(Packet { length, descriptors, lacks_descriptors }))
+    }
+
+    /// Who has sent the last packet, as the kernel says. `None` if it did not: the program can take SO_PASSCRED from a connection
+    /// that it has sent itself.
+    pub(crate) fn sender(&self) -> Option<Sender> {
+        self.sender
     }
 
     /// The bytes of a packet.
@@ -77,14 +90,22 @@ impl Inbox {
     }
 }
 
-/// Takes every descriptor that came with a message, also with one that was cut off: they are installed, and somebody must own them.
-fn descriptors(header: &libc::msghdr) -> Vec<OwnedFd> {
-    let mut taken = Vec::new();
+/// Takes what came with a message: the sender, and every descriptor, also of a message that was cut off: they are installed, and
+/// somebody must own them.
+fn unpack(header: &libc::msghdr) -> (Option<Sender>, Vec<OwnedFd>) {
+    let (mut sender, mut taken) = (None, Vec::new());
     // SAFETY: the header was filled by the kernel.
     let mut message = unsafe { libc::CMSG_FIRSTHDR(header) };
     while !message.is_null() {
         // SAFETY: the macros give headers within the control buffer only.
         let libc::cmsghdr { cmsg_len, cmsg_level, cmsg_type, .. } = unsafe { message.read() };
+        if cmsg_level == libc::SOL_SOCKET && cmsg_type == libc::SCM_CREDENTIALS {
+            // SAFETY: it points behind the header.
+            let data = unsafe { libc::CMSG_DATA(message) }.cast::<libc::ucred>();
+            // SAFETY: the buffer has room for a whole one in front of the descriptors, and the kernel has written it.
+            let libc::ucred { pid, uid, gid } = unsafe { data.read_unaligned() };
+            sender = Some(Sender { pid, uid, gid });
+        }
         if cmsg_level == libc::SOL_SOCKET && cmsg_type == libc::SCM_RIGHTS {
             // SAFETY: it points behind the header.
             let data = unsafe { libc::CMSG_DATA(message) }.cast::<RawFd>();
@@ -100,7 +121,7 @@ fn descriptors(header: &libc::msghdr) -> Vec<OwnedFd> {
         // SAFETY: both headers are the kernel's.
         message = unsafe { libc::CMSG_NXTHDR(header, message) };
     }
-    taken
+    (sender, taken)
 }
 
 /// Has everybody closed the other end?

@@ -12,6 +12,7 @@ mod frame;
 mod limits;
 mod programs;
 mod reply;
+mod sender;
 mod session;
 mod settle_page;
 pub mod status;

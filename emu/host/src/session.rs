@@ -81,6 +81,7 @@ impl Session {
         let mut path = [0; NAME_BYTES_MAX];
         let length = name.write(&mut path);
         bind(end.as_raw_fd(), &UnixAddr::new_abstract(&path[1..length])?)?;
+        setsockopt(&end, sockopt::PassCred, &true)?;
         setsockopt(&end, sockopt::SndBuf, &SEND_BUFFER_BYTES)?;
         let granted = getsockopt(&end, sockopt::SndBuf)?;
         if nonblocking {

@@ -10,6 +10,7 @@ use super::Emulator;
 use crate::closer::close_apart;
 use crate::config::SetNextWd;
 use crate::reply::{error, is_path_only};
+use crate::sender::with_rights_of;
 use crate::session::errno;
 
 impl Emulator {
@@ -80,7 +81,7 @@ impl Emulator {
         }
         let arm = |emulator: &Self| {
             let session = emulator.sessions.get(&id).ok_or(Errno::EIO)?;
-            session.arm(&emulator.tools.engine, object, bits)
+            with_rights_of(emulator.inbox.sender(), object, || session.arm(&emulator.tools.engine, object, bits))
         };
         let mut armed = arm(self);
         if armed == Err(Errno::ENOSPC) {
