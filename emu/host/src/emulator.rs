@@ -2,6 +2,7 @@
 
 mod answers;
 mod description;
+mod inquiries;
 mod sessions;
 
 use std::collections::BTreeMap;
@@ -286,6 +287,10 @@ impl Emulator {
             (RequestKind::Init, None) => self.open_session(key, self.peer(key), &request),
             (RequestKind::Status, None) => self.tell_status(key, self.peer(key)),
             (RequestKind::Attach, Some(id)) => self.attach(id, self.peer(key), key),
+            (RequestKind::Describe, Some(id)) => self.reply_to_inquiry(key, &self.describe_own(id, &request)),
+            (RequestKind::Describe | RequestKind::Limit | RequestKind::Find, None) => {
+                self.reply_to_inquiry(key, &self.inquire(self.peer(key), &request));
+            }
             (RequestKind::Init | RequestKind::Status, Some(_)) | (_, None) => self.drop_connection(key),
             (_, Some(id)) => {
                 let mut events = Vec::new();
@@ -311,6 +316,13 @@ impl Emulator {
             if let Some(session) = session.and_then(|id| self.sessions.get_mut(&id)) {
                 session.restore(&mut self.tools, &events);
             }
+            self.drop_connection(key);
+        }
+    }
+
+    fn reply_to_inquiry(&mut self, key: usize, answer: &Result<Option<OwnedFd>, Errno>) {
+        let sent = self.connections.get(key).map(|connection| inquiries::send(connection, answer));
+        if sent.is_some_and(|sent| sent.is_err()) {
             self.drop_connection(key);
         }
     }
@@ -355,6 +367,7 @@ impl Emulator {
                 self.adopt(connection);
                 self.attach(id, peer, key);
             }
+            (RequestKind::Describe, object) => inquiries::send_to_object(&object, &self.describe_own(id, &request)),
             (RequestKind::Init | RequestKind::Status | RequestKind::Attach, object) => {
                 object.send(&error(Errno::EINVAL));
             }

@@ -9,8 +9,9 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bind, getsockopt, recv, send, setsockopt, socketpair,
     sockopt,
 };
+use nix::sys::stat::fstat;
 use uinotify_core::{AddMask, Delivery, Engine, Event, GroupId, Mask, ObjectId, Output, Wd};
-use uinotify_source::inotify::{Instance, KernelWd, Record, Records};
+use uinotify_source::inotify::{Instance, KernelWd, Record, Records, Shown};
 use uinotify_wire::{EVENT_BYTES_MAX, InstanceName, NAME_BYTES_MAX, REPLY_EVENTS_BYTES_MAX, Reply};
 
 use crate::calibration::{Weights, unread_weight};
@@ -31,6 +32,8 @@ pub(crate) struct Session {
     pub(crate) group: GroupId,
     pub(crate) creator: Peer,
     pub(crate) line: Option<Line>,
+    /// The inode of the program's end, by which /proc/PID/fd shows it.
+    pub(crate) program_inode: u64,
     source: Instance,
     end: OwnedFd,
     window: Window,
@@ -96,6 +99,7 @@ impl Session {
                 group,
                 creator,
                 line: None,
+                program_inode: fstat(&theirs)?.st_ino,
                 source,
                 end,
                 window,
@@ -127,6 +131,16 @@ impl Session {
     pub(crate) fn close(self, engine: &mut Engine) -> (Instance, Vec<KernelWd>) {
         let watched = engine.close_group(self.group).into_iter().map(kernel_wd).collect();
         (self.source, watched)
+    }
+
+    /// What /proc/PID/fdinfo/N shows of the program's descriptor, which has `flags`. The kernel's list of the source is exact at
+    /// this moment: it lacks also watches whose IN_IGNORED is still on its way.
+    pub(crate) fn information(&self, engine: &Engine, flags: u32) -> io::Result<String> {
+        let watches: BTreeMap<_, _> = engine
+            .watches(self.group)
+            .map(|watch| (kernel_wd(watch.object), Shown { wd: watch.wd.0, mask: watch.mask }))
+            .collect();
+        Ok(self.source.information()?.shown(flags, |kernel| watches.get(&kernel).copied()))
     }
 
     /// The path with which an object was first added.
@@ -239,7 +253,7 @@ impl Session {
 
     /// The kernel's queue was full: an IN_IGNORED may be among what it dropped, as it would have been for the program.
     fn find_ended_watches(&mut self, tools: &mut Tools) {
-        let Ok(living) = self.source.living() else {
+        let Ok(living) = self.source.information().map(|information| information.living()) else {
             // No descriptor left for it: the next time.
             self.has_lost_events = true;
             return;

@@ -37,6 +37,17 @@ pub enum RequestKind {
     Return = 9,
     /// Asks for the emulator's state as JSON, in packets up to the end of the connection. The payload is empty.
     Status = 10,
+    /// What /proc/PID/fdinfo/N shows: the reply brings a descriptor of the text, open for reading. `word` holds the flags of the
+    /// program's descriptor as its own fdinfo shows them. Over an inotify descriptor the reply object must be a socket. On a new
+    /// connection `argument` holds the inode of the program's socket, the payload the token if there is one; ENOENT if the
+    /// emulator has no such instance.
+    Describe = 11,
+    /// What a file of /proc/sys shows: `word` holds a `LimitFile`, the payload the token if there is one. The reply brings a
+    /// descriptor of the text as for `Describe`, or none where the machine's own limit is in force. On a new connection only.
+    Limit = 12,
+    /// Is `argument` the inode of the program's end of an instance? ENOENT if not. The payload is the token if there is one. On a
+    /// new connection only.
+    Find = 13,
 }
 
 impl RequestKind {
@@ -52,8 +63,31 @@ impl RequestKind {
             8 => Self::Attach,
             9 => Self::Return,
             10 => Self::Status,
+            11 => Self::Describe,
+            12 => Self::Limit,
+            13 => Self::Find,
             _ => return None,
         })
+    }
+}
+
+/// A file that shows a limit of inotify's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum LimitFile {
+    /// /proc/sys/fs/inotify/max_queued_events
+    QueuedEvents = 1,
+    /// /proc/sys/fs/inotify/max_user_instances, and /proc/sys/user/max_inotify_instances since Linux 4.9
+    Instances = 2,
+    /// /proc/sys/fs/inotify/max_user_watches, and /proc/sys/user/max_inotify_watches since Linux 4.9
+    Watches = 3,
+}
+
+impl LimitFile {
+    /// The file of this number.
+    #[must_use]
+    pub fn from_word(word: u32) -> Option<Self> {
+        [Self::QueuedEvents, Self::Instances, Self::Watches].into_iter().find(|file| *file as u32 == word)
     }
 }
 
@@ -131,7 +165,7 @@ mod tests {
                 known += 1;
             }
         }
-        assert_eq!(known, 10);
+        assert_eq!(known, 13);
     }
 
     #[test]

@@ -61,9 +61,14 @@ impl Emulator {
                 }
                 None => error(Errno::EBADF),
             },
-            RequestKind::AddWatch | RequestKind::Init | RequestKind::Status | RequestKind::Attach => {
-                error(Errno::EINVAL)
-            }
+            // Those that are served elsewhere, as not everybody may ask them so.
+            RequestKind::AddWatch
+            | RequestKind::Init
+            | RequestKind::Status
+            | RequestKind::Attach
+            | RequestKind::Describe
+            | RequestKind::Limit
+            | RequestKind::Find => error(Errno::EINVAL),
         };
         descriptors.into_iter().for_each(close_apart);
         reply

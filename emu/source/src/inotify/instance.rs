@@ -1,6 +1,5 @@
 //! A kernel instance.
 
-use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs;
 use std::io;
@@ -10,6 +9,8 @@ use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::sys::inotify::InitFlags;
+
+use super::information::Information;
 
 /// The kernel's wd of an object. Never reused while the instance lives, short of 2^31 watches later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,14 +94,13 @@ impl Instance {
         }
     }
 
-    /// The kernel's wds that are alive: after an overflow an IN_IGNORED may be missing.
+    /// What the kernel tells of the instance: also, after an overflow, which watches are alive, as an IN_IGNORED may be missing.
     ///
     /// # Errors
     ///
     /// If procfs cannot be read.
-    pub fn living(&self) -> io::Result<BTreeSet<KernelWd>> {
-        let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.fd.as_raw_fd()))?;
-        Ok(parse_living(&text))
+    pub fn information(&self) -> io::Result<Information> {
+        fs::read_to_string(format!("/proc/self/fdinfo/{}", self.fd.as_raw_fd())).map(Information::new)
     }
 
     /// The end: watches are taken off a kernel instance that a program may keep alive, so that they do not count any longer.
@@ -130,29 +130,11 @@ fn descriptors() -> &'static str {
     })
 }
 
-/// The wds of the lines `inotify wd:HEX ...` (semantics FD-15).
-fn parse_living(fdinfo: &str) -> BTreeSet<KernelWd> {
-    fdinfo
-        .lines()
-        .filter_map(|line| {
-            let wd = line.strip_prefix("inotify wd:")?.split(' ').next()?;
-            i32::from_str_radix(wd, 16).ok().map(KernelWd)
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::inotify::Records;
-
-    #[test]
-    fn living_watches_are_hexadecimal() {
-        let text = "pos:\t0\nflags:\t04000\nmnt_id:\t17\nino:\t17\n\
-            inotify wd:34d71d6 ino:11 sdev:700000 mask:84000fff ignored_mask:0 fhandle-bytes:8 fhandle-type:1 f_handle:11\n\
-            inotify wd:2 ino:b sdev:700000 mask:fff ignored_mask:0 \n";
-        assert_eq!(parse_living(text), BTreeSet::from([KernelWd(0x34d_71d6), KernelWd(2)]));
-    }
+    use std::collections::BTreeSet;
 
     #[test]
     fn a_watch_sees_events_and_ends() {
@@ -161,7 +143,7 @@ mod tests {
         let object = fs::File::open(&folder).expect("the folder");
         let instance = Instance::new().expect("an instance");
         let wd = instance.watch(object.as_fd(), libc::IN_CREATE).expect("a watch");
-        assert_eq!(instance.living().expect("fdinfo"), BTreeSet::from([wd]));
+        assert_eq!(instance.information().expect("fdinfo").living(), BTreeSet::from([wd]));
         fs::write(folder.join("new"), b"").expect("a file");
         assert_eq!(instance.queued_bytes(), 32);
         let mut buffer = [0; 4096];
@@ -171,7 +153,7 @@ mod tests {
         assert_eq!(records, [(wd.0, libc::IN_CREATE, &b"new"[..])]);
         instance.unwatch(wd).expect("the watch ends");
         assert_eq!(instance.unwatch(wd), Err(Errno::EINVAL));
-        assert!(instance.living().expect("fdinfo").is_empty());
+        assert!(instance.information().expect("fdinfo").living().is_empty());
         fs::remove_dir_all(&folder).expect("the folder goes");
     }
 
