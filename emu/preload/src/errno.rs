@@ -28,6 +28,11 @@ impl ErrnoKept {
     }
 }
 
+/// Its value.
+pub fn current() -> Errno {
+    Errno(get())
+}
+
 fn get() -> i32 {
     // SAFETY: libc gives the address of this thread's errno.
     let location = unsafe { __errno_location() };

@@ -5,9 +5,11 @@
 
 use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 
-use uinotify_wire::{IOC_GETNEXTWD, IOC_SETNEXTWD};
+use uinotify_wire::{DONT_FOLLOW, IOC_GETNEXTWD, IOC_SETNEXTWD};
 
 use crate::bitmap::{EPOLLS, INSTANCES};
+use crate::caller_path::Look;
+use crate::descriptor_path::DescriptorPath;
 use crate::epoll::{self, Event};
 use crate::errno::report;
 use crate::identity::Instance;
@@ -16,7 +18,7 @@ use crate::raw::{
     self, Errno, F_DUPFD, F_DUPFD_CLOEXEC, F_GETFL, IoVec, MessageHeader, Outcome, PollFd, TimeSpec, number, syscall,
 };
 use crate::select::Sets;
-use crate::{constructor, descriptor, identity, instance, message, poll, read as reading, settings};
+use crate::{constructor, descriptor, identity, instance, message, place, poll, read as reading, settings};
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -50,6 +52,7 @@ mod by_name;
 mod by_number;
 mod file;
 mod foreign;
+mod path;
 
 /// Ends a program that a checking function has found out, as libc does.
 fn overflow(chk_fail: Option<usize>) -> ! {
@@ -88,7 +91,15 @@ extern "C" fn inotify_init1(flags: c_int) -> c_int {
 unsafe extern "C" fn inotify_add_watch(fd: c_int, path: *const c_char, mask: u32) -> c_int {
     if let Some(instance) = identity::sought(fd) {
         // SAFETY: the path is the caller's.
-        return report(unsafe { instance::add_watch(&instance, path.cast(), mask) }) as c_int;
+        let add = |path: *const c_char| report(unsafe { instance::add_watch(&instance, path.cast(), mask) }) as c_int;
+        // SAFETY: any address will do.
+        if let Some(holder) = unsafe { place::link(Look::Before, place::WORKING_DIRECTORY, path.cast()) }
+            && mask & DONT_FOLLOW == 0
+            && let Some(result) = holder.with_stand_in(|fd| add(DescriptorPath::new(fd).as_c_str().as_ptr()))
+        {
+            return result;
+        }
+        return add(path);
     }
     next!(inotify_add_watch: fn(fd: c_int, path: *const c_char, mask: u32) -> c_int,
         else number::INOTIFY_ADD_WATCH, [fd, path, mask])

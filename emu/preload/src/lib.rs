@@ -9,7 +9,9 @@
 #![no_std]
 
 pub mod bitmap;
+pub mod caller_path;
 pub mod constructor;
+pub mod description;
 pub mod descriptor;
 pub mod descriptor_path;
 pub mod epoll;
@@ -20,7 +22,9 @@ pub mod log;
 pub mod memory;
 pub mod message;
 pub mod next;
+pub mod place;
 pub mod poll;
+pub mod proc_path;
 pub mod raw;
 pub mod read;
 pub mod request;

@@ -35,7 +35,7 @@ const fn gnu_hash(name: &[u8]) -> u32 {
 macro_rules! functions {
     ($($name:ident),* $(,)?) => {
         /// Addresses of the next functions; 0 for one that was not found, or before the constructor.
-        #[allow(missing_docs, reason = "the names are the C functions'")]
+        #[allow(missing_docs, non_snake_case, reason = "the names are the C functions'")]
         pub struct Functions {
             $(pub $name: AtomicUsize,)*
         }
@@ -61,6 +61,12 @@ functions! {
     fsetxattr, flistxattr, fremovexattr, fsync, fdatasync, syncfs, sync_file_range, readahead, ftruncate, ftruncate64, posix_fadvise,
     posix_fadvise64, posix_fallocate, posix_fallocate64, lockf, lockf64, mmap, mmap64,
     syscall, dlsym, dlvsym,
+    // Paths.
+    open, open64, __open, __open64, __open_2, __open64_2, openat, openat64, __openat_2, __openat64_2, creat, creat64, fopen,
+    fopen64, _IO_fopen, freopen, freopen64, fileno, fclose, readlink, readlinkat, __readlink_chk, __readlinkat_chk, stat, stat64,
+    __xstat, __xstat64, lstat, lstat64, __lxstat, __lxstat64, fstatat, fstatat64, __fxstatat, __fxstatat64, statx, access, eaccess,
+    euidaccess, faccessat, chmod, fchmodat, chown, fchownat, utime, utimes, utimensat, futimesat, getxattr, listxattr, setxattr,
+    removexattr, statfs, statfs64, __statfs, statvfs, statvfs64,
 }
 
 /// Address of a function, or `None`.

@@ -12,6 +12,7 @@ impl Errno {
     pub const NOENT: Self = Self(2);
     pub const INTR: Self = Self(4);
     pub const IO: Self = Self(5);
+    pub const NXIO: Self = Self(6);
     pub const BADF: Self = Self(9);
     pub const AGAIN: Self = Self(11);
     pub const NOMEM: Self = Self(12);

@@ -337,6 +337,49 @@ fn attach_with_new_connection(
     answer
 }
 
+/// Asks for a descriptor, close-on-exec, over the instance or its control connection.
+pub fn ask_for_descriptor(instance: &Instance, request: &Request<'_>) -> Result<(Reply, Option<i32>), Failure> {
+    if let Some(slot) = instance.slot
+        && let Some(control) = memory::tenant().and_then(|pid| slot.control(pid))
+    {
+        let answer = match send(control.fd, request, &[]) {
+            Ok(()) => receive(control.fd, Into::NOTHING, MSG_CMSG_CLOEXEC).map(|(reply, [fd, _])| (reply, fd)),
+            Err(errno) => Err(failure(errno)),
+        };
+        if answer != Err(Failure::Dead) {
+            return answer;
+        }
+        slot.drop_control(control.fd);
+    }
+    let [ours, theirs] = raw::socket_pair().map_err(Failure::Refused)?;
+    // Without our copy of the other end an emulator that dies shows as the end of the connection.
+    let sent = send(instance.fd, request, &[theirs]);
+    let _ = raw::close(theirs);
+    let answer = match sent {
+        Ok(()) => receive(ours, Into::NOTHING, MSG_CMSG_CLOEXEC).map(|(reply, [fd, _])| (reply, fd)),
+        Err(errno) => Err(failure(errno)),
+    };
+    let _ = raw::close(ours);
+    answer
+}
+
+/// Asks the emulator of this process's settings, over a connection of the moment.
+pub fn ask_emulator(kind: RequestKind, argument: u64, word: u32) -> Result<(Reply, Option<i32>), Failure> {
+    let emulator = settings::emulator().flatten().ok_or(Failure::Dead)?;
+    let connection = connect(&emulator).map_err(|errno| match errno {
+        Errno::MFILE | Errno::NFILE => Failure::Refused(errno),
+        _ => Failure::Dead,
+    })?;
+    let request = Request { kind, argument, word, payload: token(&emulator) };
+    let sent = send(connection, &request, &[]);
+    let answer = match sent {
+        Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => receive(connection, Into::NOTHING, MSG_CMSG_CLOEXEC),
+        Err(errno) => Err(Failure::Refused(errno)),
+    };
+    let _ = raw::close(connection);
+    answer.map(|(reply, [fd, _])| (reply, fd))
+}
+
 /// Linux needs no descriptor for what the shim needs one for: where the program has no number left, the shim gives up its own and
 /// tries again.
 pub fn with_spare_descriptors<T>(mut attempt: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
@@ -368,24 +411,34 @@ pub fn open_instance(flags: i32) -> Result<(i32, i32), Errno> {
     }
 }
 
+fn connect(emulator: &settings::Emulator) -> Result<i32, Errno> {
+    match raw::connect(emulator.path, false) {
+        Err(errno) if errno != Errno::MFILE && errno != Errno::NFILE => {
+            // Another root directory or mount namespace: the abstract name is one for the network namespace.
+            raw::connect(emulator.path, true)
+        }
+        result => result,
+    }
+}
+
+fn token(emulator: &settings::Emulator) -> &'static [u8] {
+    if emulator.token.len() == TOKEN_BYTES { emulator.token } else { &[] }
+}
+
 fn try_open_instance(flags: i32) -> Result<(i32, i32), Errno> {
     let emulator = settings::emulator().flatten().ok_or(Errno::NOMEM)?;
-    let connection = match raw::connect(emulator.path, false) {
+    let connection = match connect(&emulator) {
         Ok(connection) => connection,
         Err(errno @ (Errno::MFILE | Errno::NFILE)) => return Err(errno),
-        // Another root directory or mount namespace: the abstract name is one for the network namespace.
-        Err(_) => match raw::connect(emulator.path, true) {
-            Ok(connection) => connection,
-            Err(_) => {
-                log::line(&[b"inotify_init: no emulator answers at ", emulator.path]);
-                return Err(Errno::NOMEM);
-            }
-        },
+        Err(_) => {
+            log::line(&[b"inotify_init: no emulator answers at ", emulator.path]);
+            return Err(Errno::NOMEM);
+        }
     };
     // The number must be free again for the instance: Linux gives the lowest.
     let connection = high(connection);
-    let token: &[u8] = if emulator.token.len() == TOKEN_BYTES { emulator.token } else { &[] };
-    let request = Request { kind: RequestKind::Init, argument: u64::from(flags as u32), word: 0, payload: token };
+    let request =
+        Request { kind: RequestKind::Init, argument: u64::from(flags as u32), word: 0, payload: token(&emulator) };
     let cloexec = if flags & raw::O_CLOEXEC != 0 { MSG_CMSG_CLOEXEC } else { 0 };
     let answer = match send(connection, &request, &[]) {
         // An emulator without a descriptor left says so before it has read anything, and hangs up.

@@ -15,7 +15,9 @@ mod x86_64 {
     pub const POLL: usize = 7;
     pub const LSEEK: usize = 8;
     pub const MMAP: usize = 9;
+    pub const RT_SIGPROCMASK: usize = 14;
     pub const IOCTL: usize = 16;
+    pub const PREAD64: usize = 17;
     pub const READV: usize = 19;
     pub const WRITEV: usize = 20;
     pub const SELECT: usize = 23;
@@ -119,6 +121,7 @@ mod aarch64 {
     pub const WRITE: usize = 64;
     pub const READV: usize = 65;
     pub const WRITEV: usize = 66;
+    pub const PREAD64: usize = 67;
     pub const SENDFILE: usize = 71;
     pub const PSELECT6: usize = 72;
     pub const PPOLL: usize = 73;
@@ -132,6 +135,7 @@ mod aarch64 {
     pub const UTIMENSAT: usize = 88;
     pub const EXIT_GROUP: usize = 94;
     pub const KILL: usize = 129;
+    pub const RT_SIGPROCMASK: usize = 135;
     pub const GETPID: usize = 172;
     pub const SOCKET: usize = 198;
     pub const SOCKETPAIR: usize = 199;
