@@ -11,7 +11,7 @@ use uinotify_host::{LimitOverrides, SetNextWd};
 use crate::notice::notice;
 use crate::run::EXIT_OWN_ERROR;
 use crate::settings::Settings;
-use crate::{env, number, ps, run, serve};
+use crate::{env, fdinfo, number, ps, run, serve};
 
 /// Exit status of a command other than `run` that has failed.
 const EXIT_FAILURE: u8 = 1;
@@ -42,6 +42,8 @@ enum Command {
     Env(EnvArguments),
     /// Show the emulated inotify instances of this user, with their watches
     Ps(PsArguments),
+    /// Print /proc/PID/fdinfo/FD of emulated inotify descriptors, as the process sees it
+    Fdinfo(FdinfoArguments),
 }
 
 /// What an emulator is told.
@@ -116,6 +118,17 @@ struct PsArguments {
     /// Print JSON: a list of emulators, each with the version of the schema
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Args)]
+struct FdinfoArguments {
+    /// The process
+    #[arg(value_name = "PID")]
+    pid: u32,
+
+    /// One descriptor; else each emulated one is shown, behind a line \"fd N\"
+    #[arg(value_name = "FD")]
+    fd: Option<u32>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -237,6 +250,7 @@ pub fn main() -> ExitCode {
         Command::Serve(arguments) => serve(arguments).map_or_else(ExitCode::from, |()| ExitCode::SUCCESS),
         Command::Env(arguments) => exit_code(env::env(&arguments.socket)),
         Command::Ps(arguments) => exit_code(ps::ps(arguments.json, arguments.socket.as_deref())),
+        Command::Fdinfo(arguments) => exit_code(fdinfo::fdinfo(arguments.pid, arguments.fd)),
     }
 }
 

@@ -1,11 +1,12 @@
 //! uinotify, inotify in user space: what stands behind the command.
 //!
 //! The emulator itself is in `uinotify-host`; this crate starts it beside a program ([`run`]) or for many ([`serve`]), puts the
-//! shim where a program's dynamic linker finds it ([`shim_file`]), and shows what emulators are doing ([`ps`]).
+//! shim where a program's dynamic linker finds it ([`shim_file`]), and shows what emulators are doing ([`ps`], [`fdinfo`]).
 
 pub mod cli;
 pub mod env;
 mod environment;
+pub mod fdinfo;
 mod inherited;
 mod nested;
 pub mod notice;

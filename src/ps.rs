@@ -87,7 +87,8 @@ fn ask(socket: &Path) -> io::Result<EmulatorStatus> {
     }
 }
 
-fn sockets() -> Vec<PathBuf> {
+/// The sockets of this user's emulators, also of some that have been killed.
+pub(crate) fn sockets() -> Vec<PathBuf> {
     let folders = runtime_folder::candidates();
     let own = folders.iter().filter(|folder| runtime_folder::check(folder).is_ok());
     own.filter_map(|folder| fs::read_dir(folder).ok())

@@ -306,4 +306,3 @@ fn foreign() -> Vec<Case> {
 fn differs(id: &'static str, operation: usize, native: Outcome, emulated: Outcome) -> Asserted {
     Asserted { id, operation, native, emulated }
 }
-

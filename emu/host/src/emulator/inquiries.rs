@@ -39,8 +39,7 @@ impl Emulator {
 
     /// An inquiry of somebody who need not have an instance.
     pub(super) fn inquire(&self, peer: Peer, request: &Request<'_>) -> Answer {
-        let has_token = self.config.token.is_some_and(|token| request.payload == token);
-        if !has_token && !peer.is_ourselves() && peer.uid != 0 {
+        if !self.admits(peer, request.payload) && !peer.is_ourselves() && peer.uid != 0 {
             return Err(Errno::EPERM);
         }
         match request.kind {

@@ -28,13 +28,17 @@ impl Emulator {
         }
     }
 
-    fn try_open_session(&mut self, key: usize, peer: Peer, request: &Request<'_>) -> Result<OwnedFd, Errno> {
-        let is_welcome = match &self.config.admission {
-            Admission::Token(token) => request.payload == token,
+    /// May this program open instances?
+    pub(super) fn admits(&self, peer: Peer, token: &[u8]) -> bool {
+        match &self.config.admission {
+            Admission::Token(secret) => token == secret,
             Admission::OwnUser => peer.is_ourselves(),
             Admission::AllUsers => true,
-        };
-        if !is_welcome {
+        }
+    }
+
+    fn try_open_session(&mut self, key: usize, peer: Peer, request: &Request<'_>) -> Result<OwnedFd, Errno> {
+        if !self.admits(peer, request.payload) {
             let Peer { pid, uid } = peer;
             say(&format!("refused an instance to process {pid} of user {uid}, which does not belong here"));
             return Err(Errno::ENOMEM);
