@@ -134,13 +134,14 @@ impl Session {
     }
 
     /// What /proc/PID/fdinfo/N shows of the program's descriptor, which has `flags`. The kernel's list of the source is exact at
-    /// this moment: it lacks also watches whose IN_IGNORED is still on its way.
-    pub(crate) fn information(&self, engine: &Engine, flags: u32) -> io::Result<String> {
+    /// this moment: it lacks also watches whose IN_IGNORED is still on its way. With the permission bits of the file.
+    pub(crate) fn information(&self, engine: &Engine, flags: u32) -> io::Result<(String, u32)> {
         let watches: BTreeMap<_, _> = engine
             .watches(self.group)
             .map(|watch| (kernel_wd(watch.object), Shown { wd: watch.wd.0, mask: watch.mask }))
             .collect();
-        Ok(self.source.information()?.shown(flags, |kernel| watches.get(&kernel).copied()))
+        let information = self.source.information()?;
+        Ok((information.shown(flags, |kernel| watches.get(&kernel).copied()), information.mode))
     }
 
     /// The path with which an object was first added.

@@ -27,23 +27,27 @@ fn is_readable(address: usize) -> bool {
     word != 0 && unsafe { syscall(number::RT_SIGPROCMASK, [NO_WAY, word, 0, 8, 0, 0]) } != Err(Errno::FAULT)
 }
 
-/// Can the word that holds this byte be written? The kernel copies the signal mask there.
+/// Can these bytes be written? The kernel fills them with random ones, where it can (Linux 3.17).
 ///
 /// # Safety
 ///
-/// The word is the caller's to have written.
-pub unsafe fn is_writable(address: usize) -> bool {
-    let word = address & !7;
-    // SAFETY: the kernel writes the word, by this function's contract, or answers EFAULT.
-    let result = unsafe { syscall(number::RT_SIGPROCMASK, [0, 0, word, 8, 0, 0]) };
-    word != 0 && result != Err(Errno::FAULT)
+/// The bytes are the caller's to have written.
+pub unsafe fn is_writable(start: *mut u8, length: usize) -> bool {
+    const NONBLOCK: usize = 1;
+    // SAFETY: the kernel writes the bytes, by this function's contract, or answers EFAULT.
+    match unsafe { syscall(number::GETRANDOM, [start as usize, length, NONBLOCK, 0, 0, 0]) } {
+        Ok(written) => written == length,
+        Err(errno) => errno != Errno::FAULT,
+    }
 }
 
 /// A string in the caller's memory, byte by byte up to its end or to the end of what can be read.
 pub struct Bytes {
+    /// 0 behind the end.
     address: usize,
     look: Look,
     is_proved: bool,
+    is_whole: bool,
 }
 
 impl Bytes {
@@ -54,13 +58,19 @@ impl Bytes {
     /// With [`Look::After`] the kernel must have read the string; with [`Look::Before`] any address will do.
     #[must_use]
     pub unsafe fn new(look: Look, path: *const u8) -> Self {
-        Self { address: path as usize, look, is_proved: false }
+        Self { address: path as usize, look, is_proved: false, is_whole: false }
+    }
+
+    /// Was the end of the string seen?
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// Is it a string without bytes? A bad address holds none.
     #[must_use]
     pub fn is_empty(mut self) -> bool {
-        self.next().is_none() && self.is_proved
+        self.next().is_none() && self.is_whole
     }
 }
 
@@ -80,8 +90,9 @@ impl Iterator for Bytes {
         }
         // SAFETY: the byte was proved to be readable above, or by the kernel, as `new` demands.
         let byte = unsafe { (self.address as *const u8).read_volatile() };
-        self.address = if byte == 0 { 0 } else { self.address.wrapping_add(1) };
-        (byte != 0).then_some(byte)
+        self.is_whole = byte == 0;
+        self.address = if self.is_whole { 0 } else { self.address.wrapping_add(1) };
+        (!self.is_whole).then_some(byte)
     }
 }
 
@@ -110,8 +121,12 @@ mod tests {
     fn bad_addresses_hold_nothing() {
         for address in [0usize, 1, 4095, usize::MAX, usize::MAX - 7, 1 << 47] {
             assert_eq!(before(address as *const u8), b"", "{address:#x}");
+            // SAFETY: any address will do.
+            let mut bytes = unsafe { Bytes::new(Look::Before, address as *const u8) };
+            assert_eq!(bytes.next(), None);
+            assert!(!bytes.is_whole());
             // SAFETY: nothing is mapped there.
-            assert!(!unsafe { is_writable(address) }, "{address:#x}");
+            assert!(!unsafe { is_writable(address as *mut u8, 1) }, "{address:#x}");
         }
     }
 }

@@ -85,16 +85,24 @@ pub unsafe fn of(look: Look, directory: i32, path: *const u8) -> Option<Place> {
             Some(b'd') => bytes.by_ref().take(4).eq(*b"ev/f"),
             byte => matches!(byte, Some(b'/' | b'.')),
         },
-        Some(b'0'..=b'9' | b'f' | b'.') => true,
-        // The object of the descriptor itself.
-        None => directory >= 0 && !path.is_null(),
-        _ => false,
+        // SAFETY: by this function's contract.
+        Some(_) => proc_path::may_be_below(unsafe { Bytes::new(look, path) }),
+        None => false,
     };
     if !is_candidate {
         return None;
     }
     // SAFETY: by this function's contract.
     unsafe { resolve(look, directory, path) }
+}
+
+/// Whose link `fd` is, opened itself with `O_PATH | O_NOFOLLOW`.
+pub fn opened_link(fd: i32) -> Option<Holder> {
+    // SAFETY: the path is a string that lives for ever.
+    match unsafe { resolve(Look::After, fd, c"".as_ptr().cast()) } {
+        Some(Place::Link(holder)) if is_concerned() => Some(holder),
+        _ => None,
+    }
 }
 
 /// The text of a path.
@@ -106,6 +114,12 @@ struct Text {
 impl Text {
     const fn new() -> Self {
         Self { bytes: [0; PATH_BYTES_MAX], length: 0 }
+    }
+
+    /// Adds a string of the caller's. `None` without room, or if it cannot be read to its end.
+    fn add_string(&mut self, mut string: Bytes) -> Option<()> {
+        self.add(string.by_ref())?;
+        string.is_whole().then_some(())
     }
 
     /// Adds bytes, and keeps the last place for the end. `None` without room.
@@ -135,24 +149,19 @@ unsafe fn resolve(look: Look, directory: i32, path: *const u8) -> Option<Place> 
     let bytes = || unsafe { Bytes::new(look, path) };
     let mut text = Text::new();
     if bytes().next() != Some(b'/') {
-        let mut name = Text::new();
-        name.add(bytes())?;
-        let is_own_object = name.length == 0;
-        if !is_own_object && !proc_path::may_be_below(name.as_bytes()) {
-            return None;
-        }
         let mut folder = [0; PATH_BYTES_MAX];
         let folder = match directory {
             WORKING_DIRECTORY => raw::read_link(c"/proc/self/cwd", &mut folder),
             directory => raw::read_link(DescriptorPath::new(directory).as_c_str(), &mut folder),
         };
-        let folder = folder.ok().filter(|folder| folder.starts_with(b"/proc/"))?;
+        let folder = folder.ok().filter(|folder| *folder == b"/proc" || folder.starts_with(b"/proc/"))?;
         text.add(folder.iter().copied())?;
-        if !is_own_object {
+        // Nothing names the object of the descriptor itself.
+        if !bytes().is_empty() {
             text.add([b'/'].into_iter())?;
         }
     }
-    text.add(bytes())?;
+    text.add_string(bytes())?;
     match proc_path::parse(text.as_bytes())? {
         ProcPath::Limit(file) => settings::emulator().is_some().then_some(Place::Limit(file)),
         ProcPath::Descriptor { process, view, fd } => {

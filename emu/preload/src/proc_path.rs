@@ -69,16 +69,19 @@ pub fn parse(path: &[u8]) -> Option<ProcPath<'_>> {
     descriptor(process, view(part)?, parts)
 }
 
-/// May the relative path name a descriptor, below a directory of procfs? A hint from its beginning: N, fd/N or fdinfo/N.
+/// How relative paths to ours begin, below the directories of procfs that lead there. A number does as well.
+const BEGINNINGS: [&[u8]; 9] =
+    [b"fd/", b"fdinfo/", b"self/", b"thread-self/", b"task/", b"sys/", b"fs/", b"inotify/", b"max_"];
+
+/// May the relative path lead to something of ours, below a directory of procfs? A hint from its beginning.
 #[must_use]
-pub fn may_be_below(path_start: &[u8]) -> bool {
-    let rest = path_start.iter().skip_while(|byte| matches!(byte, b'.' | b'/'));
-    let mut rest = rest.copied();
-    match rest.next() {
-        Some(b'f') => rest.next() == Some(b'd'),
-        Some(byte) => byte.is_ascii_digit(),
-        None => false,
+pub fn may_be_below(path: impl Iterator<Item = u8>) -> bool {
+    let mut start = [0; 12];
+    let named = path.skip_while(|byte| matches!(byte, b'.' | b'/'));
+    for (to, from) in start.iter_mut().zip(named) {
+        *to = from;
     }
+    start.first().is_some_and(u8::is_ascii_digit) || BEGINNINGS.iter().any(|beginning| start.starts_with(beginning))
 }
 
 fn view(part: &[u8]) -> Option<View> {
@@ -228,11 +231,26 @@ mod tests {
 
     #[test]
     fn relative_names_are_judged_by_their_beginning() {
-        for name in ["5", "15", "./5", ".//./5", "fd/5", "fdinfo/5", "./fdinfo/5"] {
-            assert!(may_be_below(name.as_bytes()), "{name}");
+        for name in [
+            "5",
+            "15",
+            "./5",
+            ".//./5",
+            "fd/5",
+            "fdinfo/5",
+            "./fdinfo/5",
+            "70/fd/5",
+            "self/fd/5",
+            "thread-self/fd/5",
+            "task/7/fd/5",
+            "sys/user/max_inotify_watches",
+            "inotify/max_user_watches",
+            "max_user_watches",
+        ] {
+            assert!(may_be_below(name.bytes()), "{name}");
         }
-        for name in ["", ".", "./", "f", "file", "-5", "x5", "/."] {
-            assert!(!may_be_below(name.as_bytes()), "{name}");
+        for name in ["", ".", "./", "f", "file", "-5", "x5", "/.", "fds", "src/main.rs", "target"] {
+            assert!(!may_be_below(name.bytes()), "{name}");
         }
     }
 

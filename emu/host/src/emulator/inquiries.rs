@@ -13,8 +13,7 @@ use crate::reply::{ReplyObject, error};
 use crate::session::Session;
 use crate::text_file;
 
-/// The modes of the files in procfs.
-const INFORMATION_MODE: u32 = 0o400;
+/// The permission bits of the files in /proc/sys.
 const LIMIT_MODE: u32 = 0o644;
 
 type Answer = Result<Option<OwnedFd>, Errno>;
@@ -32,7 +31,7 @@ impl Emulator {
     fn describe(&self, session: &Session, flags: u32) -> Answer {
         session
             .information(&self.tools.engine, flags)
-            .and_then(|text| text_file::open(text.as_bytes(), INFORMATION_MODE))
+            .and_then(|(text, mode)| text_file::open(text.as_bytes(), mode))
             .map(Some)
             .map_err(|problem| errno_of(&problem))
     }

@@ -14,7 +14,7 @@ use crate::errno::{self, report};
 use crate::next::{NEXT, address};
 use crate::place::{self, Place, WORKING_DIRECTORY};
 use crate::raw::{self, Errno};
-use crate::{constructor, description, identity, stand_in};
+use crate::{constructor, description, identity, request, stand_in};
 
 const SYMLINK_NOFOLLOW: c_int = 0x100;
 const EMPTY_PATH: c_int = 0x1000;
@@ -93,11 +93,12 @@ unsafe fn after_opening(fd: c_int, directory: c_int, path: *const c_char) -> c_i
         (Place::Link(holder), ..0) => report(Err(place::errno_of_opening(holder))) as c_int,
         (_, ..0) => fd,
         _ => match description::put_behind(fd, place) {
-            Ok(()) => fd,
+            Err(Errno::MFILE) => report(description::put_instead(fd, place).map(|fd| fd as usize)) as c_int,
             Err(errno) => {
                 let _ = raw::close(fd);
                 report(Err(errno)) as c_int
             }
+            Ok(()) => fd,
         },
     }
 }
@@ -145,7 +146,7 @@ unsafe fn after_opening_stream(stream: *mut c_void, path: *const c_char) -> *mut
     // SAFETY: by this function's contract.
     let Some(place) = (unsafe { place::of(Look::After, WORKING_DIRECTORY, path.cast()) }) else { return stream };
     let fd = next_or!(-1, fileno(stream => *mut c_void) -> c_int);
-    match description::put_behind(fd, place) {
+    match request::with_spare_descriptors(|| description::put_behind(fd, place)) {
         Ok(()) => stream,
         Err(errno) => {
             next_or!(-1, fclose(stream => *mut c_void) -> c_int);
@@ -177,18 +178,26 @@ unsafe fn after_reading_link(
         return length;
     }
     // SAFETY: the call has succeeded, so that the kernel has read the path.
-    if unsafe { place::link(Look::After, directory, path.cast()) }.is_none() {
+    let is_empty = unsafe { Bytes::new(Look::After, path.cast()) }.is_empty();
+    let holder = if is_empty {
+        place::opened_link(directory)
+    } else {
+        // SAFETY: as above.
+        unsafe { place::link(Look::After, directory, path.cast()) }
+    };
+    if holder.is_none() {
         return length;
     }
     let shown = OF_INOTIFY.len().min(room);
-    // The text may end on another page than the one that the kernel has written.
+    let (start, behind) = (buffer.cast::<u8>(), shown.saturating_sub(length as usize));
+    // The text is longer than the one that the kernel has written.
     // SAFETY: the buffer is the caller's to have written for `room` bytes.
-    if shown > length as usize && !unsafe { caller_path::is_writable(buffer.wrapping_add(shown - 1) as usize) } {
+    if behind > 0 && !unsafe { caller_path::is_writable(start.wrapping_add(length as usize), behind) } {
         return report(Err(Errno::FAULT));
     }
     for (offset, byte) in OF_INOTIFY.iter().take(shown).enumerate() {
-        // SAFETY: within the caller's room, on pages that the kernel has just written.
-        unsafe { buffer.wrapping_add(offset).cast::<u8>().write(*byte) };
+        // SAFETY: the kernel has just written there.
+        unsafe { start.wrapping_add(offset).write(*byte) };
     }
     shown as isize
 }
@@ -491,9 +500,13 @@ unsafe extern "C" fn statx(
     mask: c_uint,
     status: *mut c_void,
 ) -> c_int {
-    let call = |directory, path| {
-        next!(statx(directory => c_int, path => *const c_char, flags => c_int, mask => c_uint, status => *mut c_void) -> c_int)
-            as isize
+    let call = |directory: c_int, path: *const c_char| {
+        // Before glibc 2.28 and musl 1.2.4 there is only the system call.
+        let arguments = [directory as usize, path as usize, flags as usize, mask as usize, status as usize, 0];
+        // SAFETY: the arguments are the caller's.
+        let system_call = || report(unsafe { raw::syscall(raw::number::STATX, arguments) }) as c_int;
+        next_or!(system_call(), statx(directory => c_int, path => *const c_char, flags => c_int, mask => c_uint,
+            status => *mut c_void) -> c_int) as isize
     };
     // SAFETY: the arguments are the caller's.
     unsafe { state_below(Named { look: Look::After, directory, path, flags }, status, MODE_IN_STATX, call) }

@@ -82,9 +82,11 @@ mod x86_64 {
     pub const PRLIMIT64: usize = 302;
     pub const SYNCFS: usize = 306;
     pub const SENDMMSG: usize = 307;
+    pub const GETRANDOM: usize = 318;
     pub const COPY_FILE_RANGE: usize = 326;
     pub const PREADV2: usize = 327;
     pub const PWRITEV2: usize = 328;
+    pub const STATX: usize = 332;
     pub const CLOSE_RANGE: usize = 436;
     pub const FACCESSAT2: usize = 439;
     pub const EPOLL_PWAIT2: usize = 441;
@@ -161,9 +163,11 @@ mod aarch64 {
     pub const PRLIMIT64: usize = 261;
     pub const SYNCFS: usize = 267;
     pub const SENDMMSG: usize = 269;
+    pub const GETRANDOM: usize = 278;
     pub const COPY_FILE_RANGE: usize = 285;
     pub const PREADV2: usize = 286;
     pub const PWRITEV2: usize = 287;
+    pub const STATX: usize = 291;
     pub const CLOSE_RANGE: usize = 436;
     pub const FACCESSAT2: usize = 439;
     pub const EPOLL_PWAIT2: usize = 441;

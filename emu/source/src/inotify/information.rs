@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 
 use super::KernelWd;
 
@@ -11,7 +14,11 @@ const CHOSEN_BITS: u32 = 0x8400_0fff;
 
 /// The text of one fdinfo.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Information(String);
+pub struct Information {
+    text: String,
+    /// Permission bits of the file: 0400, and 0444 since Linux 5.14.
+    pub mode: u32,
+}
 
 /// What a program has in the place of a kernel's watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,22 +36,26 @@ fn split_watch(line: &str) -> Option<(KernelWd, &str)> {
 }
 
 impl Information {
-    pub(super) fn new(text: String) -> Self {
-        Self(text)
+    /// Reads the file.
+    pub(super) fn read(mut file: File) -> io::Result<Self> {
+        let mode = file.metadata()?.mode() & 0o777;
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        Ok(Self { text, mode })
     }
 
     /// The wds that are alive.
     #[must_use]
     pub fn living(&self) -> BTreeSet<KernelWd> {
-        self.0.lines().filter_map(|line| split_watch(line).map(|(wd, _)| wd)).collect()
+        self.text.lines().filter_map(|line| split_watch(line).map(|(wd, _)| wd)).collect()
     }
 
     /// The text for the descriptor of a program that has `flags`, in which the kernel's watches are shown as the program knows
     /// them; those that it does not know are left out. The rest is as this kernel prints it.
     #[must_use]
     pub fn shown(&self, flags: u32, mut watch: impl FnMut(KernelWd) -> Option<Shown>) -> String {
-        let mut text = String::with_capacity(self.0.len());
-        for line in self.0.lines() {
+        let mut text = String::with_capacity(self.text.len());
+        for line in self.text.lines() {
             // Writing to a string does not fail.
             let _ = if line.starts_with("pos:") {
                 // An inotify descriptor has no position.
@@ -86,9 +97,13 @@ mod tests {
         inotify wd:2 ino:b sdev:700000 mask:fff ignored_mask:0 \n\
         inotify wd:1 ino:a sdev:700000 mask:fff ignored_mask:0 \n";
 
+    fn information() -> Information {
+        Information { text: TEXT.to_owned(), mode: 0o400 }
+    }
+
     #[test]
     fn living_watches_are_hexadecimal() {
-        let living = Information::new(TEXT.to_owned()).living();
+        let living = information().living();
         assert_eq!(living, BTreeSet::from([KernelWd(0x34d_71d6), KernelWd(2), KernelWd(1)]));
     }
 
@@ -100,7 +115,7 @@ mod tests {
             _ => None,
         };
         assert_eq!(
-            Information::new(TEXT.to_owned()).shown(0o4000, watch),
+            information().shown(0o4000, watch),
             "pos:\t0\nflags:\t04000\nmnt_id:\t17\nino:\t1029\n\
             inotify wd:10 ino:11 sdev:700000 mask:84000fff ignored_mask:0 fhandle-bytes:8 fhandle-type:1 f_handle:11\n\
             inotify wd:a ino:a sdev:700000 mask:fff ignored_mask:0 \n"

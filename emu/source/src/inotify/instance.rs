@@ -100,7 +100,7 @@ impl Instance {
     ///
     /// If procfs cannot be read.
     pub fn information(&self) -> io::Result<Information> {
-        fs::read_to_string(format!("/proc/self/fdinfo/{}", self.fd.as_raw_fd())).map(Information::new)
+        Information::read(fs::File::open(format!("/proc/self/fdinfo/{}", self.fd.as_raw_fd()))?)
     }
 
     /// The end: watches are taken off a kernel instance that a program may keep alive, so that they do not count any longer.
