@@ -7,6 +7,8 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use nix::errno::Errno;
 
+use uinotify_harness::raw;
+
 use crate::call::{self, Way};
 use crate::random::Random;
 
@@ -15,7 +17,7 @@ const COUNTS: &[u32] = &[1, 2, 169, 170, 171, 172, 340, 341, 342, 343, 1000, 500
 
 /// The kernel's own limit, unless the machine has another: asked of the machine.
 pub(crate) fn kernel_limit() -> Result<u32> {
-    Ok(fs::read_to_string("/proc/sys/fs/inotify/max_queued_events")?.trim().parse()?)
+    Ok(raw::read_small_file(c"/proc/sys/fs/inotify/max_queued_events")?.trim().parse()?)
 }
 
 /// `queue_limit` is the emulated one's.

@@ -84,3 +84,20 @@ macro_rules! raw_syscall {
         }
     };
 }
+
+/// The beginning of a small file, such as those under /proc/sys.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn read_small_file(path: &std::ffi::CStr) -> Result<String, Errno> {
+    let mut text = [0_u8; 4096];
+    // SAFETY: the path is a string that lives through the call.
+    let fd =
+        unsafe { system_call(libc::SYS_openat, crate::arguments![libc::AT_FDCWD, path.as_ptr(), libc::O_CLOEXEC]) }?;
+    // SAFETY: `text` is ours to be written, with its length beside it.
+    let length = unsafe { system_call(libc::SYS_read, crate::arguments![fd, text.as_mut_ptr(), text.len()]) };
+    // SAFETY: the descriptor was opened above.
+    unsafe { system_call(libc::SYS_close, crate::arguments![fd]) }?;
+    Ok(String::from_utf8_lossy(&text[..length?]).into_owned())
+}
