@@ -7,12 +7,14 @@ use core::ffi::{c_int, c_long, c_ulong, c_void};
 use core::mem::offset_of;
 
 use crate::bitmap::{EPOLLS, INSTANCES};
-use crate::epoll::{self, Event};
+use crate::epoll::Event;
 use crate::errno::report;
 use crate::next::{Functions, NEXT};
-use crate::raw::{self, Errno, IoVec, MessageHeader, PollFd, TimeSpec, number};
-use crate::select::Sets;
-use crate::{constructor, identity, instance, message, poll, read, settings, stand_in};
+use crate::raw::{self, Errno, IoVec, MessageHeader, number};
+use crate::{constructor, identity, instance, message, read, settings, stand_in};
+
+mod paths;
+mod waits;
 
 /// What a caller of `syscall` gave: the number and six arguments; and where the result goes.
 #[repr(C)]
@@ -29,6 +31,7 @@ static CONCERNED: [u8; NUMBERS] = {
     let table = marked([0; NUMBERS], ABOUT_THE_FILE);
     let table = marked(table, FOR_SOCKETS);
     let table = marked(table, OTHERS);
+    let table = marked(table, paths::NUMBERS);
     marked(table, OLDER)
 };
 
@@ -332,10 +335,14 @@ unsafe fn call(number: usize, arguments: [usize; 6]) -> Option<c_long> {
         }
         // SAFETY: the arguments are the caller's.
         number::PPOLL | number::PSELECT6 | number::EPOLL_PWAIT | number::EPOLL_PWAIT2 => unsafe {
-            wait(number, arguments)
+            waits::wait(number, arguments)
         },
         // SAFETY: the arguments are the caller's.
         number::RECVMSG | number::RECVMMSG if !INSTANCES.contains(fd) => unsafe { receive(number, arguments) },
+        _ if paths::NUMBERS.contains(&number) => {
+            // SAFETY: the arguments are the caller's.
+            unsafe { paths::call(number, arguments) }
+        }
         _ if OLDER.contains(&number) => {
             // SAFETY: the arguments are the caller's.
             unsafe { older(number, arguments) }
@@ -436,100 +443,11 @@ unsafe fn older(number: usize, arguments: [usize; 6]) -> Option<c_long> {
         number::INOTIFY_INIT => open_instance(0),
         number::DUP2 => onto(a as c_int, b as c_int, |old, new| super::dup2(old, new)),
         // SAFETY: by this function's contract.
-        _ => unsafe { wait(number, arguments) },
+        _ => unsafe { waits::wait(number, arguments) },
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 unsafe fn older(_number: usize, _arguments: [usize; 6]) -> Option<c_long> {
     None
-}
-
-/// Waits for descriptors among which are some of ours.
-///
-/// # Safety
-///
-/// The arguments must be those of the system call.
-unsafe fn wait(number: usize, arguments: [usize; 6]) -> Option<c_long> {
-    let [a, b, c, d, e, f] = arguments;
-    // SAFETY: by this function's contract.
-    let once = || unsafe { raw_call(number, arguments) } as c_int;
-    // SAFETY: the timeout is the caller's.
-    let is_zero = |timeout: usize| unsafe { super::is_zero::<i64>(timeout as *const [i64; 2]) };
-    let waited = match Wait::of(number)? {
-        kind @ (Wait::Poll | Wait::TimedPoll) => {
-            let entries = a as *mut PollFd;
-            // SAFETY: the array is the caller's.
-            if !unsafe { poll::concerns_us(entries, b) } {
-                return None;
-            }
-            let is_immediate = if kind == Wait::Poll { c as c_int == 0 } else { is_zero(c) };
-            // SAFETY: the array is the caller's.
-            unsafe { poll::poll(entries, b, is_immediate, once) }
-        }
-        Wait::Select => {
-            let [readable, writable, exceptional] = [b, c, d].map(|set| set as *mut u64);
-            let sets = Sets { count: a as c_int, readable, writable, exceptional };
-            // SAFETY: the sets are the caller's.
-            if !unsafe { sets.concern_us() } {
-                return None;
-            }
-            // SAFETY: the sets are the caller's.
-            unsafe { sets.select(is_zero(e), once) }
-        }
-        kind @ (Wait::Epoll | Wait::TimedEpoll) => {
-            if !EPOLLS.contains(a as c_int) || b == 0 {
-                return None;
-            }
-            let now = TimeSpec { seconds: 0, nanoseconds: 0 };
-            let again = |events: *mut Event, events_max: c_int, at_once: bool| {
-                let timeout = match kind {
-                    _ if !at_once => d,
-                    Wait::Epoll => 0,
-                    _ => &raw const now as usize,
-                };
-                // A second look lets no signal in.
-                let signals = if at_once { 0 } else { e };
-                // SAFETY: by this function's contract.
-                unsafe { raw_call(number, [a, events as usize, events_max as usize, timeout, signals, f]) as c_int }
-            };
-            let is_immediate = if kind == Wait::Epoll { d as c_int == 0 } else { is_zero(d) };
-            // SAFETY: the array is the caller's.
-            unsafe { epoll::wait(b as *mut Event, c as c_int, is_immediate, again) }
-        }
-    };
-    Some(waited.into())
-}
-
-/// The calls that wait, by their arguments.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wait {
-    /// `poll`: milliseconds.
-    Poll,
-    /// `ppoll`: a `timespec`.
-    TimedPoll,
-    /// `select` and `pselect6`, whose timeouts are zero alike.
-    Select,
-    /// `epoll_wait` and `epoll_pwait`: milliseconds.
-    Epoll,
-    /// `epoll_pwait2`: a `timespec`.
-    TimedEpoll,
-}
-
-impl Wait {
-    fn of(number: usize) -> Option<Self> {
-        Some(match number {
-            #[cfg(target_arch = "x86_64")]
-            number::POLL => Self::Poll,
-            #[cfg(target_arch = "x86_64")]
-            number::SELECT => Self::Select,
-            #[cfg(target_arch = "x86_64")]
-            number::EPOLL_WAIT => Self::Epoll,
-            number::PPOLL => Self::TimedPoll,
-            number::PSELECT6 => Self::Select,
-            number::EPOLL_PWAIT => Self::Epoll,
-            number::EPOLL_PWAIT2 => Self::TimedEpoll,
-            _ => return None,
-        })
-    }
 }

@@ -16,7 +16,7 @@ use crate::place::{self, Place, WORKING_DIRECTORY};
 use crate::raw::{self, Errno};
 use crate::{constructor, description, identity, request, stand_in};
 
-const SYMLINK_NOFOLLOW: c_int = 0x100;
+pub(super) const SYMLINK_NOFOLLOW: c_int = 0x100;
 const EMPTY_PATH: c_int = 0x1000;
 
 /// A function behind ours. The constructors of other libraries may run before ours, and open files.
@@ -83,7 +83,7 @@ opening! {
 /// # Safety
 ///
 /// The kernel must have read the path if `fd` is not negative or errno is ENXIO.
-unsafe fn after_opening(fd: c_int, directory: c_int, path: *const c_char) -> c_int {
+pub(super) unsafe fn after_opening(fd: c_int, directory: c_int, path: *const c_char) -> c_int {
     if !place::is_concerned() || (fd < 0 && errno::current() != Errno::NXIO) {
         return fd;
     }
@@ -160,7 +160,7 @@ unsafe fn after_opening_stream(stream: *mut c_void, path: *const c_char) -> *mut
 /// # Safety
 ///
 /// The call must have succeeded if `length` is not negative.
-unsafe fn after_reading_link(
+pub(super) unsafe fn after_reading_link(
     length: isize,
     directory: c_int,
     path: *const c_char,
@@ -472,28 +472,30 @@ unsafe fn state_below(
     unsafe { after_link_state(result, named.directory, named.path, status, offset) }
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn fstatat(directory: c_int, path: *const c_char, status: *mut c_void, flags: c_int) -> c_int {
-    let call = |directory, path| {
-        next!(fstatat(directory => c_int, path => *const c_char, status => *mut c_void, flags => c_int) -> c_int)
-            as isize
+/// Both names of `fstatat`, which before glibc 2.33 are system calls only.
+macro_rules! state_at {
+    ($($name:ident)*) => {
+        $(
+            #[unsafe(no_mangle)]
+            pub(super) unsafe extern "C" fn $name(directory: c_int, path: *const c_char, status: *mut c_void, flags: c_int) -> c_int {
+                let call = |directory: c_int, path: *const c_char| {
+                    let arguments = [directory as usize, path as usize, status as usize, flags as usize, 0, 0];
+                    // SAFETY: the arguments are the caller's.
+                    let system_call = || report(unsafe { raw::syscall(raw::number::NEWFSTATAT, arguments) }) as c_int;
+                    next_or!(system_call(), $name(directory => c_int, path => *const c_char, status => *mut c_void, flags => c_int) -> c_int)
+                        as isize
+                };
+                // SAFETY: the arguments are the caller's.
+                unsafe { state_below(Named { look: Look::After, directory, path, flags }, status, MODE_IN_STAT, call) }
+            }
+        )*
     };
-    // SAFETY: the arguments are the caller's.
-    unsafe { state_below(Named { look: Look::After, directory, path, flags }, status, MODE_IN_STAT, call) }
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn fstatat64(directory: c_int, path: *const c_char, status: *mut c_void, flags: c_int) -> c_int {
-    let call = |directory, path| {
-        next!(fstatat64(directory => c_int, path => *const c_char, status => *mut c_void, flags => c_int) -> c_int)
-            as isize
-    };
-    // SAFETY: the arguments are the caller's.
-    unsafe { state_below(Named { look: Look::After, directory, path, flags }, status, MODE_IN_STAT, call) }
-}
+state_at! { fstatat fstatat64 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn statx(
+pub(super) unsafe extern "C" fn statx(
     directory: c_int,
     path: *const c_char,
     flags: c_int,

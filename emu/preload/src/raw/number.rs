@@ -10,8 +10,11 @@ pub use x86_64::*;
 mod x86_64 {
     pub const READ: usize = 0;
     pub const WRITE: usize = 1;
+    pub const OPEN: usize = 2;
     pub const CLOSE: usize = 3;
+    pub const STAT: usize = 4;
     pub const FSTAT: usize = 5;
+    pub const LSTAT: usize = 6;
     pub const POLL: usize = 7;
     pub const LSEEK: usize = 8;
     pub const MMAP: usize = 9;
@@ -46,6 +49,7 @@ mod x86_64 {
     pub const FSYNC: usize = 74;
     pub const FDATASYNC: usize = 75;
     pub const FTRUNCATE: usize = 77;
+    pub const READLINK: usize = 89;
     pub const FCHMOD: usize = 91;
     pub const FCHOWN: usize = 93;
     pub const FSTATFS: usize = 138;
@@ -63,6 +67,7 @@ mod x86_64 {
     pub const INOTIFY_ADD_WATCH: usize = 254;
     pub const INOTIFY_RM_WATCH: usize = 255;
     pub const OPENAT: usize = 257;
+    pub const NEWFSTATAT: usize = 262;
     pub const READLINKAT: usize = 267;
     pub const FACCESSAT: usize = 269;
     pub const PSELECT6: usize = 270;
@@ -130,6 +135,7 @@ mod aarch64 {
     pub const SPLICE: usize = 76;
     pub const TEE: usize = 77;
     pub const READLINKAT: usize = 78;
+    pub const NEWFSTATAT: usize = 79;
     pub const FSTAT: usize = 80;
     pub const FSYNC: usize = 82;
     pub const FDATASYNC: usize = 83;
