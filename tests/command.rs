@@ -8,6 +8,8 @@ use libtest_mimic::{Arguments, Trial};
 
 #[path = "command/emulation.rs"]
 mod emulation;
+#[path = "command/fdinfo.rs"]
+mod fdinfo;
 #[path = "command/helper.rs"]
 mod helper;
 #[path = "command/inheritance.rs"]
@@ -87,6 +89,8 @@ fn main() -> ExitCode {
             serve::a_program_that_gives_up_root_is_another_user,
         ),
         Trial::test("serve::all_users_is_for_root", serve::all_users_is_for_root),
+        Trial::test("fdinfo::the_text_is_what_the_process_sees", fdinfo::the_text_is_what_the_process_sees),
+        Trial::test("fdinfo::wrong_arguments_are_named", fdinfo::wrong_arguments_are_named),
         Trial::test("shim::stands_on_nothing", reach::shim_stands_on_nothing),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

@@ -1,5 +1,7 @@
 //! What of ours a path leads to: the link of an emulated descriptor, its fdinfo, a limit.
 
+use core::ffi::CStr;
+
 use uinotify_wire::{LimitFile, RequestKind};
 
 use crate::bitmap::INSTANCES;
@@ -15,6 +17,9 @@ pub const WORKING_DIRECTORY: i32 = -100;
 
 /// No path of procfs that concerns us is longer, but for empty parts and dots.
 const PATH_BYTES_MAX: usize = 128;
+
+/// `socket:[N]` is no longer.
+const LINK_BYTES_MAX: usize = 32;
 
 /// Whose an instance is.
 #[derive(Clone, Copy)]
@@ -138,8 +143,8 @@ impl Text {
         self.bytes.get(..self.length).unwrap_or(&[])
     }
 
-    fn as_c_str(&self) -> &core::ffi::CStr {
-        core::ffi::CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c"")
+    fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c"")
     }
 }
 
@@ -166,8 +171,8 @@ unsafe fn resolve(look: Look, directory: i32, path: *const u8) -> Option<Place> 
         ProcPath::Limit(file) => settings::emulator().is_some().then_some(Place::Limit(file)),
         ProcPath::Descriptor { process, view, fd } => {
             let holder = match process {
-                Process::Numbered(digits) if !is_own(digits) => other_holder(digits, fd),
-                _ => identity::hinted(fd).map(Holder::Own),
+                Process::Numbered(digits) if !is_own(digits) => other_holder(text.as_c_str(), view, digits, fd),
+                _ => own_holder(text.as_c_str(), view, fd),
             }?;
             Some(match view {
                 View::Link => Place::Link(holder),
@@ -177,6 +182,16 @@ unsafe fn resolve(look: Look, directory: i32, path: *const u8) -> Option<Place> 
     }
 }
 
+/// The instance behind our own descriptor `fd`. A link is looked at as well: in another root its name may be that of any file.
+fn own_holder(path: &CStr, view: View, fd: i32) -> Option<Holder> {
+    let instance = identity::hinted(fd)?;
+    if view == View::Link {
+        let mut target = [0; LINK_BYTES_MAX];
+        proc_path::socket_inode(raw::read_link(path, &mut target).ok()?)?;
+    }
+    Some(Holder::Own(instance))
+}
+
 /// Is this the number of the calling process, in the numbering of the procfs that is mounted?
 fn is_own(digits: &[u8]) -> bool {
     let mut own = [0; 16];
@@ -184,15 +199,20 @@ fn is_own(digits: &[u8]) -> bool {
 }
 
 /// The instance behind another process's descriptor, if our emulator has made it.
-fn other_holder(process: &[u8], fd: i32) -> Option<Holder> {
+fn other_holder(path: &CStr, view: View, process: &[u8], fd: i32) -> Option<Holder> {
     settings::emulator()?;
-    let own_path = DescriptorPath::new(fd);
-    // /proc/self/fd/N, with the other process in the place of `self`.
-    let below = own_path.as_c_str().to_bytes().strip_prefix(b"/proc/self")?;
-    let mut path = Text::new();
-    path.add(b"/proc/".iter().chain(process).chain(below).copied())?;
-    let mut target = [0; 32];
-    let inode = proc_path::socket_inode(raw::read_link(path.as_c_str(), &mut target).ok()?)?;
+    let mut target = [0; LINK_BYTES_MAX];
+    let target = if view == View::Link {
+        raw::read_link(path, &mut target)
+    } else {
+        // /proc/self/fd/N, with the other process in the place of `self`.
+        let link = DescriptorPath::new(fd);
+        let below = link.as_c_str().to_bytes().strip_prefix(b"/proc/self")?;
+        let mut text = Text::new();
+        text.add(b"/proc/".iter().chain(process).chain(below).copied())?;
+        raw::read_link(text.as_c_str(), &mut target)
+    };
+    let inode = proc_path::socket_inode(target.ok()?)?;
     let found = request::ask_emulator(RequestKind::Find, inode, 0);
     found.is_ok_and(|(reply, _)| reply.errno == 0).then_some(Holder::Other(inode))
 }

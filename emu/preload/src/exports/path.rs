@@ -348,15 +348,34 @@ macro_rules! following_below {
     };
 }
 
-following_below! { Look::After;
-    faccessat(directory, path, mode: c_int, flags: c_int) with flags;
-}
-
 following_below! { Look::Before;
     fchmodat(directory, path, mode: c_uint, flags: c_int) with flags;
     fchownat(directory, path, user: c_uint, group: c_uint, flags: c_int) with flags;
     utimensat(directory, path, times: *const c_void, flags: c_int) with flags;
     futimesat(directory, path, times: *const c_void) with 0;
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn faccessat(directory: c_int, path: *const c_char, mode: c_int, flags: c_int) -> c_int {
+    const WRITABLE: c_int = 2;
+    let call = |directory, path| {
+        next!(faccessat(directory => c_int, path => *const c_char, mode => c_int, flags => c_int) -> c_int) as isize
+    };
+    // SAFETY: the path is the caller's.
+    let result = unsafe { Named { look: Look::After, directory, path, flags }.call(call) } as c_int;
+    // The permissions of a link are those with which its descriptor was opened.
+    let asks_for_link = flags & SYMLINK_NOFOLLOW != 0 && mode & WRITABLE != 0;
+    // SAFETY: the call has succeeded, and so has read the path.
+    if result != 0 || !asks_for_link || unsafe { place::link(Look::After, directory, path.cast()) }.is_none() {
+        return result;
+    }
+    // SAFETY: the path is a string that lives for ever.
+    let Ok(readable) = (unsafe { raw::open(c"/proc/self/stat".as_ptr().cast(), raw::O_CLOEXEC) }) else {
+        return result;
+    };
+    let result = call(WORKING_DIRECTORY, DescriptorPath::new(readable).as_c_str().as_ptr());
+    let _ = raw::close(readable);
+    result as c_int
 }
 
 /// Where the mode is in `struct stat`, and how wide.
