@@ -638,6 +638,9 @@ static void itself(const char *folder) {
     printf("a second look: %s\n", read(text, shown, sizeof shown) > length ? "the new state" : "the old state");
     memset(shown, 0, sizeof shown);
     printf("link: %d\n", readlink(in("/proc/self/fd/%d", text), shown, sizeof shown) > 0 && !strncmp(shown, "/proc/", 6));
+    memset(shown, 0, sizeof shown);
+    readlink(in("/proc/self/../self/fd/%d", fd), shown, sizeof shown);
+    printf("by way of ..: %.7s\n", shown);
 }
 
 int main(int count, char **arguments) {

@@ -21,8 +21,7 @@ use crate::play::{Subject, command, is_equal};
 pub(crate) const ARGUMENT: &str = "--with-mounts";
 
 /// The flags of `fcntl(F_SETFL)` that files have.
-const STATUS_FLAGS: [i32; 6] =
-    [libc::O_ASYNC, libc::O_APPEND, libc::O_NONBLOCK, libc::O_NOATIME, libc::O_ASYNC | libc::O_NONBLOCK, 0];
+const STATUS_FLAGS: [i32; 5] = [libc::O_ASYNC, libc::O_APPEND, libc::O_NONBLOCK, libc::O_ASYNC | libc::O_NONBLOCK, 0];
 
 struct Actor {
     child: Child,
