@@ -12,12 +12,20 @@ mod clients;
 mod command_line;
 #[path = "programs/compiled.rs"]
 mod compiled;
-#[path = "programs/libraries.rs"]
-mod libraries;
+#[path = "programs/crates.rs"]
+mod crates;
+#[path = "programs/java.rs"]
+mod java;
+#[path = "programs/javascript.rs"]
+mod javascript;
 #[path = "programs/need.rs"]
 mod need;
+#[path = "programs/python.rs"]
+mod python;
 #[path = "programs/run.rs"]
 mod run;
+#[path = "programs/scripted.rs"]
+mod scripted;
 
 use need::Need;
 use run::{Outcome, Subject};
@@ -52,7 +60,11 @@ fn main() -> ExitCode {
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     cases.extend(command_line::cases());
-    cases.extend(libraries::cases());
+    cases.extend(crates::cases());
+    cases.extend(python::cases());
+    cases.extend(javascript::cases());
+    cases.extend(java::cases());
+    cases.extend(scripted::cases());
     cases.extend(compiled::cases());
     cases
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::Case;
 use crate::need::Need;
 use crate::run::{END, Outcome, Room, Subject, distinct_changes};
 
-pub(super) fn cases() -> [Case; 6] {
+pub(super) fn cases() -> [Case; 7] {
     [
         Case { name: "inotifywait::monitor", needs: &[Need::Inotifywait], play: monitor },
         Case { name: "inotifywait::recursive", needs: &[Need::Inotifywait], play: recursive },
@@ -20,6 +21,7 @@ pub(super) fn cases() -> [Case; 6] {
         Case { name: "tail::follow_by_name", needs: &[Need::Tail], play: tail },
         Case { name: "entr::a_change", needs: &[Need::Entr], play: entr },
         Case { name: "fswatch::events", needs: &[Need::Fswatch], play: fswatch },
+        Case { name: "gio::monitor", needs: &[Need::Gio], play: gio },
     ]
 }
 
@@ -130,6 +132,30 @@ fn fswatch(subject: Subject) -> Result<String, Failed> {
     fs::remove_dir(tree.join("moved"))?;
     running.said("moved Removed")?;
     running.end()
+}
+
+/// Each change is waited for, because the program keeps back changes that follow each other quickly.
+fn gio(subject: Subject) -> Result<String, Failed> {
+    let room = Room::new(subject)?;
+    let tree = room.tree();
+    let running = room.start(&["gio", "monitor", "--dir", tree.to_str().ok_or("a UTF-8 path")?])?;
+    running.watches(1)?;
+    fs::write(tree.join("one"), "text")?;
+    running.said("one: changes done")?;
+    fs::set_permissions(tree.join("one"), fs::Permissions::from_mode(0o600))?;
+    running.said("one: attributes changed")?;
+    fs::rename(tree.join("one"), tree.join("two"))?;
+    running.said("one: renamed to")?;
+    fs::rename(tree.join("two"), running.beside("outside"))?;
+    running.said("two: moved out")?;
+    fs::rename(running.beside("outside"), tree.join("back"))?;
+    running.said("back: moved in")?;
+    fs::remove_file(tree.join("back"))?;
+    running.said("back: deleted")?;
+    fs::create_dir(tree.join("folder"))?;
+    running.said("folder: created")?;
+    fs::remove_dir_all(&tree)?;
+    running.until("tree: deleted")
 }
 
 /// Real events under a number that the user has chosen, and `uinotify ps` beside them.

@@ -14,6 +14,8 @@ use nix::unistd::{Pid, getpgid};
 use tempfile::TempDir;
 use uinotify_host::status::{EmulatorStatus, GroupStatus};
 
+use crate::need::with_node_packages;
+
 pub(super) type Outcome = Result<(), Failed>;
 
 /// The last thing that happens in a watched folder, and so the last name that a program shows.
@@ -89,7 +91,7 @@ impl Room {
         for name in ["LD_PRELOAD", "UINOTIFY_SOCKET", "UINOTIFY_DISABLE", "UINOTIFY_LOG", "UINOTIFY_SETTLE"] {
             command.env_remove(name);
         }
-        command.env("XDG_RUNTIME_DIR", self.folder.path()).env("LC_ALL", "C")
+        with_node_packages(command).env("XDG_RUNTIME_DIR", self.folder.path()).env("LC_ALL", "C")
     }
 }
 
@@ -100,6 +102,11 @@ impl Running {
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.room.tree().join(name)
+    }
+
+    /// A file beside the watched folder.
+    pub(super) fn beside(&self, name: &str) -> PathBuf {
+        self.room.beside(name)
     }
 
     /// What the program has said so far, in whole lines.
@@ -113,6 +120,11 @@ impl Running {
     /// Waits until the program has said `text`.
     pub(super) fn said(&self, text: &str) -> Outcome {
         self.eventually(&format!("{text:?} is said"), || self.output().contains(text))
+    }
+
+    /// Waits until the program has said so many lines, and no more.
+    pub(super) fn said_lines(&self, count: usize) -> Outcome {
+        self.eventually(&format!("{count} lines are said"), || self.output().lines().count() == count)
     }
 
     /// Waits until the program has said `text`, and does `action` now and then until then.
@@ -139,8 +151,9 @@ impl Running {
                 self.eventually(&format!("{count} watches of the emulator"), || {
                     self.emulated_watches().len() == count
                 })?;
-                let outside: Vec<_> =
-                    self.emulated_watches().into_iter().filter(|path| !path.starts_with(self.tree())).collect();
+                // Some programs watch what they have opened, by the name of the descriptor.
+                let is_inside = |path: &PathBuf| path.starts_with(self.tree()) || path.starts_with("/proc/self/fd");
+                let outside: Vec<_> = self.emulated_watches().into_iter().filter(|path| !is_inside(path)).collect();
                 assert!(outside.is_empty(), "the emulator's watches are the program's: {outside:?}");
                 Ok(())
             }
@@ -250,6 +263,28 @@ impl Drop for Running {
         let _ = killpg(self.pid(), Signal::SIGKILL);
         let _ = self.child.wait();
     }
+}
+
+/// The path of a file in the folder `scripts`.
+pub(super) fn script(name: &str) -> String {
+    format!("{}/tests/programs/scripts/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Changes a tree with the folders `a/deep`, which the program watches with all that is in it.
+pub(super) fn nested_changes(running: &Running) -> Outcome {
+    let tree = running.tree();
+    distinct_changes(&tree.join("a/deep"))?;
+    // The program looks into a new folder before it tells of it.
+    fs::create_dir(tree.join("new"))?;
+    running.watches(4)?;
+    running.said(&running.path("new").display().to_string())?;
+    fs::write(tree.join("new/file"), "text")?;
+    fs::rename(tree.join("new/file"), tree.join("a/file"))?;
+    fs::rename(tree.join("a/file"), running.beside("outside"))?;
+    fs::remove_dir(tree.join("new"))?;
+    running.watches(3)?;
+    fs::remove_dir_all(tree.join("a/deep"))?;
+    running.watches(2)
 }
 
 /// Changes one thing after another in `tree`, so that no event equals the one before it: whether Linux merges two that are
