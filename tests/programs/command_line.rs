@@ -160,7 +160,7 @@ fn gio(subject: Subject) -> Result<String, Failed> {
 
 /// Real events under a number that the user has chosen, and `uinotify ps` beside them.
 pub(super) fn next_wd_beside_ps() -> Outcome {
-    let room = Room::new(Subject::Emulated)?;
+    let room = Room::new(Subject::Run)?;
     let tree = room.tree();
     let path = tree.to_str().ok_or("a UTF-8 path")?;
     let running = room.start_with(&["--next-wd", "55407062"], &["inotifywait", "-m", path], Stdio::null())?;

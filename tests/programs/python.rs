@@ -86,7 +86,8 @@ fn pyinotify_recursive(subject: Subject) -> Result<String, Failed> {
     running.end()
 }
 
-/// Each change is waited for, because the program tells only that something has changed.
+/// Each change is waited for, because the program tells only that something has changed. Those of the file come before those of
+/// the folder here: the library tells what it has read at once in the order of a hash, which is another in each run.
 fn qt(subject: Subject) -> Result<String, Failed> {
     let room = Room::new(subject)?;
     let (tree, file) = (room.tree(), room.tree().join("file"));
@@ -105,5 +106,8 @@ fn qt(subject: Subject) -> Result<String, Failed> {
     lines(6)?;
     running.watches(1)?;
     fs::remove_dir_all(&tree)?;
-    running.until(&format!("folder {} []", tree.display()))
+    let text = running.until(&format!("folder {} []", tree.display()))?;
+    let mut lines: Vec<_> = text.split_inclusive('\n').collect();
+    lines.sort_by_key(|line| line.starts_with("folder"));
+    Ok(lines.concat())
 }

@@ -1,6 +1,7 @@
 //! A program that runs, natively or emulated, beside a folder that it watches.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -31,14 +32,28 @@ pub(super) enum Subject {
     /// The kernel.
     Native,
     /// `uinotify run`.
-    Emulated,
+    Run,
+    /// `uinotify serve`, and `uinotify env` in the shell that starts the program.
+    Served,
 }
+
+impl Subject {
+    /// Those that are compared with the kernel.
+    pub(super) const EMULATED: [Self; 2] = [Self::Run, Self::Served];
+}
+
+/// Starts the rest as a person does: the command and its socket first.
+const UNDER_SERVER: &str = r#"eval "$("$0" env --socket "$1")" && shift && exec "$@""#;
 
 /// A folder of a trial's own, in which the watched one is.
 pub(super) struct Room {
     subject: Subject,
+    server: Option<Server>,
     folder: TempDir,
 }
+
+/// `uinotify serve`, for one trial.
+struct Server(Child);
 
 /// A program that is killed when its trial ends.
 pub(super) struct Running {
@@ -48,9 +63,23 @@ pub(super) struct Running {
 
 impl Room {
     pub(super) fn new(subject: Subject) -> Result<Self, Failed> {
-        let room = Self { subject, folder: tempfile::tempdir()? };
+        let mut room = Self { subject, server: None, folder: tempfile::tempdir()? };
         fs::create_dir(room.tree())?;
+        if subject == Subject::Served {
+            let socket = room.socket();
+            let mut command = room.uinotify(&["serve", "--socket", &socket, "--ready-fd", "1"]);
+            let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+            let Server(child) = room.server.insert(Server(child));
+            let mut ready = String::new();
+            child.stdout.take().ok_or("a pipe")?.read_to_string(&mut ready)?;
+            assert_eq!(ready, "\n", "the server is ready");
+        }
         Ok(room)
+    }
+
+    /// Where the server is.
+    fn socket(&self) -> String {
+        self.beside("socket").to_str().expect("UTF-8").to_owned()
     }
 
     /// The folder that is watched.
@@ -68,11 +97,16 @@ impl Room {
         self.start_with(&[], program, Stdio::null())
     }
 
-    /// Starts `program`, emulated with these options of `uinotify run`.
+    /// Starts `program`, under `uinotify run` with these options.
     pub(super) fn start_with(self, options: &[&str], program: &[&str], input: Stdio) -> Result<Running, Failed> {
         let mut command = match self.subject {
             Subject::Native => Command::new(program[0]),
-            Subject::Emulated => self.uinotify(&[&["run"], options, &["--", program[0]]].concat()),
+            Subject::Run => self.uinotify(&[&["run"], options, &["--", program[0]]].concat()),
+            Subject::Served => {
+                let mut command = Command::new("sh");
+                command.args(["-c", UNDER_SERVER, env!("CARGO_BIN_EXE_uinotify"), &self.socket(), program[0]]);
+                command
+            }
         };
         // Both streams in one file show what the program said in the order in which it did.
         let output = OpenOptions::new().append(true).create(true).open(self.beside("output"))?;
@@ -147,7 +181,7 @@ impl Running {
             Subject::Native => {
                 self.eventually(&format!("{count} watches of the kernel"), || self.kernel_watches() == count)
             }
-            Subject::Emulated => {
+            Subject::Run | Subject::Served => {
                 self.eventually(&format!("{count} watches of the emulator"), || {
                     self.emulated_watches().len() == count
                 })?;
@@ -176,7 +210,11 @@ impl Running {
 
     /// The instances of this program that `uinotify ps` shows; those of other rooms it may show too.
     pub(super) fn emulated_groups(&self) -> Vec<GroupStatus> {
-        let output = self.room.uinotify(&["ps", "--json"]).output().expect("the command starts");
+        let mut command = self.room.uinotify(&["ps", "--json"]);
+        if self.room.server.is_some() {
+            command.args(["--socket", &self.room.socket()]);
+        }
+        let output = command.output().expect("the command starts");
         let text = String::from_utf8_lossy(&output.stdout);
         let emulators: Vec<EmulatorStatus> =
             serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in the status: {text}"));
@@ -249,6 +287,13 @@ impl Running {
             }
             std::thread::sleep(POLL_PERIOD);
         }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM);
+        let _ = self.0.wait();
     }
 }
 
