@@ -1,9 +1,7 @@
 //! Programs of the command line.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -11,7 +9,7 @@ use libtest_mimic::Failed;
 
 use crate::Case;
 use crate::need::Need;
-use crate::run::{END, Outcome, Room, Subject, distinct_changes};
+use crate::run::{END, Outcome, Room, Subject, append, distinct_changes};
 
 pub(super) fn cases() -> [Case; 7] {
     [
@@ -95,10 +93,6 @@ fn tail(subject: Subject) -> Result<String, Failed> {
     running.said("truncated")?;
     append(&log, END)?;
     running.until(END)
-}
-
-fn append(file: &Path, line: &str) -> Outcome {
-    Ok(OpenOptions::new().append(true).open(file)?.write_all(format!("{line}\n").as_bytes())?)
 }
 
 /// The change is made now and then until it is seen: at its start the program throws away what happens until nothing has for

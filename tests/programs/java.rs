@@ -1,13 +1,12 @@
 //! Java's WatchService.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs::{self, File};
 
 use libtest_mimic::Failed;
 
 use crate::Case;
 use crate::need::Need;
-use crate::run::{Room, Subject, script};
+use crate::run::{Room, Subject, append, script};
 
 pub(super) fn cases() -> [Case; 1] {
     [Case { name: "java::watch_service", needs: &[Need::Java], play: watch_service }]
@@ -29,7 +28,7 @@ fn watch_service(subject: Subject) -> Result<String, Failed> {
 
     drop(File::create(first.join("one"))?);
     running.said(&format!("ENTRY_CREATE {}", path("one")))?;
-    OpenOptions::new().append(true).open(first.join("one"))?.write_all(b"text")?;
+    append(&first.join("one"), "text")?;
     running.said(&format!("ENTRY_MODIFY {}", path("one")))?;
     fs::rename(first.join("one"), second.join("two"))?;
     running.said(&format!("ENTRY_DELETE {}", path("one")))?;

@@ -1,13 +1,12 @@
 //! Node.js and its packages.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs::{self, File};
 
 use libtest_mimic::Failed;
 
 use crate::Case;
 use crate::need::Need;
-use crate::run::{Room, Running, Subject, distinct_changes, script};
+use crate::run::{Room, Running, Subject, append, distinct_changes, script};
 
 pub(super) fn cases() -> [Case; 3] {
     [
@@ -36,7 +35,7 @@ fn folder(subject: Subject) -> Result<String, Failed> {
 fn file(subject: Subject) -> Result<String, Failed> {
     let running = node(subject, "file")?;
     let file = running.path("file");
-    OpenOptions::new().append(true).open(&file)?.write_all(b"more")?;
+    append(&file, "more")?;
     running.said("change file")?;
     fs::rename(&file, running.path("other"))?;
     running.until("rename")
@@ -53,12 +52,12 @@ fn chokidar(subject: Subject) -> Result<String, Failed> {
     let path = |name: &str| running.path(name).display().to_string();
     // Three folders and a file.
     running.watches(4)?;
-    fs::write(tree.join("a/deep/file"), "other text")?;
+    append(&tree.join("a/deep/file"), "more")?;
     running.said(&format!("change {}", path("a/deep/file")))?;
     fs::create_dir(tree.join("new"))?;
     running.said(&format!("addDir {}", path("new")))?;
     running.watches(5)?;
-    fs::write(tree.join("new/made"), "text")?;
+    File::create(tree.join("new/made"))?;
     running.said(&format!("add {}", path("new/made")))?;
     running.watches(6)?;
     fs::rename(tree.join("new/made"), running.beside("outside"))?;

@@ -6,7 +6,7 @@ use libtest_mimic::Failed;
 
 use crate::Case;
 use crate::need::{Need, python};
-use crate::run::{Room, Running, Subject, distinct_changes, nested_changes, script};
+use crate::run::{Room, Running, Subject, append, distinct_changes, nested_changes, script};
 
 pub(super) fn cases() -> [Case; 7] {
     [
@@ -95,17 +95,16 @@ fn qt(subject: Subject) -> Result<String, Failed> {
     let running = room.start(&[python(QT)?, &script("qt.py"), tree.to_str().ok_or("a UTF-8 path")?])?;
     running.said("ready")?;
     running.watches(2)?;
-    let lines = |count| running.said_lines(count);
-    fs::write(&file, "other text")?;
-    lines(2)?;
+    append(&file, "more")?;
+    running.said_lines(2)?;
     fs::create_dir(tree.join("folder"))?;
-    lines(3)?;
+    running.said_lines(3)?;
     fs::rename(tree.join("folder"), running.beside("outside"))?;
-    lines(4)?;
-    fs::remove_file(&file)?;
-    lines(6)?;
+    running.said_lines(4)?;
+    fs::rename(&file, running.beside("old"))?;
+    running.said_lines(6)?;
     running.watches(1)?;
-    fs::remove_dir_all(&tree)?;
+    fs::remove_dir(&tree)?;
     let text = running.until(&format!("folder {} []", tree.display()))?;
     let mut lines: Vec<_> = text.split_inclusive('\n').collect();
     lines.sort_by_key(|line| line.starts_with("folder"));

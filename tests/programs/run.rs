@@ -1,7 +1,7 @@
 //! A program that runs, natively or emulated, beside a folder that it watches.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -310,6 +310,11 @@ impl Drop for Running {
     }
 }
 
+/// Writes a line with one call: to make a file anew would be a change more, which may be merged with that.
+pub(super) fn append(file: &Path, line: &str) -> Outcome {
+    Ok(OpenOptions::new().append(true).open(file)?.write_all(format!("{line}\n").as_bytes())?)
+}
+
 /// The path of a file in the folder `scripts`.
 pub(super) fn script(name: &str) -> String {
     format!("{}/tests/programs/scripts/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -335,7 +340,6 @@ pub(super) fn nested_changes(running: &Running) -> Outcome {
 /// Changes one thing after another in `tree`, so that no event equals the one before it: whether Linux merges two that are
 /// equal depends on whether the program has read the first.
 pub(super) fn distinct_changes(tree: &Path) -> Outcome {
-    use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
     let path = |name: &str| tree.join(name);
     let mut file = File::create(path("one"))?;
