@@ -38,8 +38,6 @@ pub(crate) enum Argument {
 pub(crate) enum Other {
     /// A file, open for reading and writing.
     File,
-    /// The folder.
-    Folder,
     /// The reading end of a pipe that has some bytes in it.
     PipeOutput,
     /// The writing end of a pipe.

@@ -44,7 +44,7 @@ impl Row {
         &self.name
     }
 
-    /// Makes the call on an instance of its own: `name: result errno payload | the instance after it`.
+    /// Makes the call on an instance of its own: `result errno payload | the instance after it`.
     pub(crate) fn run(&self, folder: &Path) -> String {
         let mut state = State::new(folder, self.before);
         let said = match &self.work {
@@ -53,7 +53,7 @@ impl Row {
             }
             Work::Steps(steps) => steps(&mut state),
         };
-        format!("{}: {said} | {}", self.name, state.after())
+        format!("{said} | {}", state.after())
     }
 }
 
@@ -70,6 +70,10 @@ fn call(function: &Function, arguments: &[Argument], kind: Kind, state: &mut Sta
     let mut registers = [0; 6];
     for (register, argument) in registers.iter_mut().zip(arguments) {
         *register = memory.resolve(argument, state);
+    }
+    if matches!(function, Function::Instruction(_)) {
+        // Past the shim nothing waits for what has happened to arrive.
+        state.settle();
     }
     Errno::set_raw(UNTOUCHED);
     let result = function.call(registers)?;

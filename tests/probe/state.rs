@@ -66,7 +66,6 @@ impl State {
                 fs::write(&path, "some bytes of a file").expect("a file");
                 OpenOptions::new().read(true).write(true).open(path).expect("a file").into()
             }
-            Other::Folder => File::open(&self.folder).expect("the folder").into(),
             Other::PipeOutput => {
                 let (output, input) = nix::unistd::pipe().expect("a pipe");
                 nix::unistd::write(&input, b"in the pipe").expect("a pipe has room");
@@ -104,6 +103,13 @@ impl State {
         let pid = std::process::id().to_string();
         let folder = self.folder.to_str().expect("a temporary folder's name is text");
         text.replace("{fd}", &self.fd.to_string()).replace("{pid}", &pid).replace("{folder}", folder)
+    }
+
+    /// Waits until what has happened is in the queue.
+    pub(crate) fn settle(&self) {
+        let mut queued: libc::c_int = 0;
+        // SAFETY: FIONREAD writes one int, which lives through the call.
+        unsafe { libc::ioctl(self.fd, libc::FIONREAD, &raw mut queued) };
     }
 
     /// The instance after the call: flags, and all that is left in the queue.

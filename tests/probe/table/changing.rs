@@ -66,8 +66,6 @@ pub(crate) fn add(table: &mut Table) {
         constant!(LOCK_SH),
         constant!(LOCK_EX),
         constant!(LOCK_UN),
-        constant!(LOCK_SH | LOCK_NB),
-        constant!(LOCK_EX | LOCK_NB),
         NULL,
         number(77),
     ] {
@@ -75,6 +73,9 @@ pub(crate) fn add(table: &mut Table) {
     }
     table.steps("flock of the descriptor, then through a duplicate and another instance", |state| {
         let (fd, duplicate, other) = (state.fd(), state.other(Other::Duplicate), state.other(Other::Instance));
+        // One inode is behind all instances, so another program may hold a lock of it for a moment: this waits for that.
+        // SAFETY: takes numbers only.
+        unsafe { libc::flock(fd, libc::LOCK_EX) };
         let lock = |fd, operation| {
             // SAFETY: takes numbers only.
             crate::table::said(unsafe { libc::flock(fd, operation) })

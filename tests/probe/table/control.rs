@@ -10,7 +10,7 @@ fn lock(kind: i32) -> Argument {
 }
 
 fn owner(kind: i32, id: i32) -> Argument {
-    Argument::Bytes("owner", [kind.to_ne_bytes(), id.to_ne_bytes()].concat())
+    Argument::Bytes(format!("owner {kind} {id}").leak(), [kind.to_ne_bytes(), id.to_ne_bytes()].concat())
 }
 
 /// Commands that headers do not name yet.
@@ -101,8 +101,9 @@ pub(crate) fn add(table: &mut Table) {
     for command in [1035, 1037] {
         table.int(some, [FD, number(command), Argument::Room(8)]);
     }
-    for (command, hint) in [(1036, 0), (1036, 2), (1036, 77), (1038, 2)] {
-        table.int(some, [FD, number(command), Argument::Bytes("hint", i64::to_ne_bytes(hint).to_vec())]);
+    // A hint that is set would be that of the one inode behind all such descriptors of the machine.
+    for (command, hint) in [(1036, 0), (1036, 77), (1038, 0)] {
+        table.int(some, [FD, number(command), Argument::Bytes(format!("hint {hint}").leak(), i64::to_ne_bytes(hint).to_vec())]);
     }
     table.int(some, [FD, named("F_DUPFD_QUERY", F_DUPFD_QUERY), FD]);
     table.int(some, [FD, named("F_CREATED_QUERY", F_CREATED_QUERY), NULL]);

@@ -31,7 +31,6 @@ pub(crate) fn add(table: &mut Table) {
     for size in [0, 1, 15, 16, 47, 48, 272, 4096] {
         table.long_always_nonblocking(read, [FD, room(size.max(1)), number(size as i64)]);
     }
-    table.long("SYS_read __read", [FD, room(1), number(1)]);
     table.long("__read_chk", [FD, room(64), number(64), number(64)]);
     table.long("__read_chk", [FD, room(16), number(16), number(64)]);
     table.long(read, [FD, NOWHERE, number(64)]);

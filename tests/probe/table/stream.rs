@@ -100,7 +100,8 @@ fn ended(control: &mut libc::aiocb) -> String {
         if error != libc::EINPROGRESS {
             // SAFETY: the request has ended.
             let result = unsafe { libc::aio_return(control) };
-            return format!("{result} {:?}", Errno::from_raw(error));
+            let error = if error == 0 { String::new() } else { format!(" {:?}", Errno::from_raw(error)) };
+            return format!("{result}{error}");
         }
         std::thread::yield_now();
     }
