@@ -30,9 +30,13 @@ mod state;
 mod symbol;
 #[path = "probe/table.rs"]
 mod table;
+#[path = "probe/way.rs"]
+mod way;
 
 /// The first argument of this binary when it is a program under test.
 const ARGUMENT: &str = "--program";
+/// A program that takes longer hangs, and ends.
+const HANG_SECONDS: u32 = 120;
 /// The program that makes the calls of the table.
 const TABLE: &str = "table";
 
@@ -44,14 +48,22 @@ fn main() -> Result<ExitCode> {
         run_program(name, Path::new(folder), rest)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let trials = vec![
-        Trial::test("table::side_by_side", || compare::side_by_side(Side::Emulated)),
-        Trial::test("table::side_by_side_by_request", || compare::side_by_side(Side::ByRequest)),
-    ];
+    let mut trials = vec![Trial::test("table::side_by_side", compare::side_by_side)];
+    for &(name, _) in way::PROGRAMS {
+        trials.push(Trial::ignorable_test(format!("way::{name}"), move || way::compare(name, Side::Emulated)));
+        let by_request = format!("way::{name}_by_request");
+        trials.push(Trial::ignorable_test(by_request, move || way::compare(name, Side::ByRequest)));
+    }
     Ok(libtest_mimic::run(&Arguments::from_args(), trials).exit_code())
 }
 
 fn run_program(name: &str, folder: &Path, rest: &[String]) -> Result<()> {
+    if let Some((_, way)) = way::PROGRAMS.iter().chain(way::IMAGES).find(|(program, _)| *program == name) {
+        // SAFETY: takes no pointer; SIGALRM ends a process that does not handle it.
+        unsafe { libc::alarm(HANG_SECONDS) };
+        way(folder);
+        return Ok(());
+    }
     process::ignore_signals();
     if name == TABLE {
         for row in table::rows() {

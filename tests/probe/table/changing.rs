@@ -62,13 +62,7 @@ pub(crate) fn add(table: &mut Table) {
     for command in [("F_ULOCK", 0), ("F_LOCK", 1), ("F_TLOCK", 2), ("F_TEST", 3), ("77", 77)] {
         table.int("lockf lockf64", [FD, Argument::Constant(command.0, command.1), NULL]);
     }
-    for operation in [
-        constant!(LOCK_SH),
-        constant!(LOCK_EX),
-        constant!(LOCK_UN),
-        NULL,
-        number(77),
-    ] {
+    for operation in [constant!(LOCK_SH), constant!(LOCK_EX), constant!(LOCK_UN), NULL, number(77)] {
         table.int("flock SYS_flock", [FD, operation]);
     }
     table.steps("flock of the descriptor, then through a duplicate and another instance", |state| {

@@ -103,7 +103,10 @@ pub(crate) fn add(table: &mut Table) {
     }
     // A hint that is set would be that of the one inode behind all such descriptors of the machine.
     for (command, hint) in [(1036, 0), (1036, 77), (1038, 0)] {
-        table.int(some, [FD, number(command), Argument::Bytes(format!("hint {hint}").leak(), i64::to_ne_bytes(hint).to_vec())]);
+        table.int(
+            some,
+            [FD, number(command), Argument::Bytes(format!("hint {hint}").leak(), i64::to_ne_bytes(hint).to_vec())],
+        );
     }
     table.int(some, [FD, named("F_DUPFD_QUERY", F_DUPFD_QUERY), FD]);
     table.int(some, [FD, named("F_CREATED_QUERY", F_CREATED_QUERY), NULL]);
