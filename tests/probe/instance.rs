@@ -7,6 +7,8 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
+use crate::symbol::Function;
+
 /// A new instance. The kernel gives a place back only some milliseconds after a close, and a user's places are shared with whatever
 /// else runs: a lack of them is waited out, with an end.
 ///
@@ -18,6 +20,7 @@ pub(crate) fn open(flags: i32) -> OwnedFd {
         // SAFETY: takes flags only.
         let fd = unsafe { libc::inotify_init1(flags) };
         if fd >= 0 {
+            is_of_its_side(fd);
             // SAFETY: the call has just returned this descriptor.
             return unsafe { OwnedFd::from_raw_fd(fd) };
         }
@@ -25,6 +28,21 @@ pub(crate) fn open(flags: i32) -> OwnedFd {
         std::thread::yield_now();
     }
     panic!("inotify_init1: {}", Errno::EMFILE);
+}
+
+/// Under `uinotify run` every instance is emulated, however it was opened; else the comparison would be one of like with like.
+///
+/// # Panics
+///
+/// If it is not.
+pub(crate) fn is_of_its_side(fd: RawFd) {
+    let socket = Function::parse("raw:getsockname");
+    let mut address = [0_u64; 16];
+    let mut length = size_of_val(&address) as libc::socklen_t;
+    let arguments = [fd as usize, address.as_mut_ptr() as usize, (&raw mut length) as usize, 0, 0, 0];
+    let is_socket = socket.call(arguments) == Some(0);
+    let is_emulated = std::env::var_os("UINOTIFY_SOCKET").is_some();
+    assert_eq!(is_socket, is_emulated, "descriptor {fd} is emulated");
 }
 
 /// Watches the path.

@@ -36,6 +36,7 @@ fn session(folder: &Path, call: Call<'_>) {
         let fd = call(init, &[0]) as i32;
         let own = fd as usize;
         println!("{init:?} {}", fd > 2);
+        crate::instance::is_of_its_side(fd);
         println!("add_watch {}", said(call(c"inotify_add_watch", &[own, number, libc::IN_CREATE as usize])));
         println!("bad mask {}", said(call(c"inotify_add_watch", &[own, number, 0])));
         for name in ["first", "second"] {

@@ -30,12 +30,18 @@ extern "C" fn handle(signal: libc::c_int, information: *mut libc::siginfo_t, _: 
 /// What has come since the last time.
 fn came(fd: i32) -> String {
     let count = COUNT.swap(0, Ordering::Relaxed);
-    let shown = CAME.iter().take(count).map(|slot| {
-        let [signal, code, from, band] = slot.each_ref().map(|word| word.load(Ordering::Relaxed));
-        let signal = if signal == libc::SIGIO { "SIGIO".into() } else { format!("{}", signal - libc::SIGRTMIN()) };
-        format!("{signal}/{code}/{}/{band:x}", from == fd)
-    });
-    shown.collect::<Vec<_>>().join(" ")
+    let mut shown: Vec<_> = CAME
+        .iter()
+        .take(count)
+        .map(|slot| {
+            let [signal, code, from, band] = slot.each_ref().map(|word| word.load(Ordering::Relaxed));
+            let signal = if signal == libc::SIGIO { "SIGIO".into() } else { format!("{}", signal - libc::SIGRTMIN()) };
+            format!("{signal}/{code}/{}/{band:x}", from == fd)
+        })
+        .collect();
+    // Of a signal that is no real-time one at most one is pending: how many come is a matter of time.
+    shown.dedup_by(|next, last| next == last && last.starts_with("SIGIO"));
+    shown.join(" ")
 }
 
 /// One event after the other, with the signals that each brings.
