@@ -1,6 +1,7 @@
 //! The two kinds of descriptor, line by line.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::path::Path;
@@ -24,15 +25,20 @@ pub(crate) enum Side {
 
 /// Runs this binary as the program of that name, and gives what it has said.
 pub(crate) fn run(side: Side, room: &Path, name: &str, folder: &Path) -> Result<String, Failed> {
-    let this = std::env::current_exe()?;
+    let arguments = [crate::ARGUMENT.as_ref(), name.as_ref(), folder.as_os_str()];
+    run_file(side, room, &std::env::current_exe()?, &arguments)
+}
+
+/// Runs a program, and gives what it has said.
+pub(crate) fn run_file(side: Side, room: &Path, file: &Path, arguments: &[&OsStr]) -> Result<String, Failed> {
     let mut command = if side == Side::Native {
-        Command::new(this)
+        Command::new(file)
     } else {
         let mut command = Command::new(env!("CARGO_BIN_EXE_uinotify"));
-        command.args(["run", "--"]).arg(this);
+        command.args(["run", "--"]).arg(file);
         command
     };
-    command.arg(crate::ARGUMENT).arg(name).arg(folder);
+    command.args(arguments);
     for name in ["LD_PRELOAD", "UINOTIFY_SOCKET", "UINOTIFY_DISABLE", "UINOTIFY_LOG", "UINOTIFY_SETTLE"] {
         command.env_remove(name);
     }
@@ -48,7 +54,7 @@ pub(crate) fn run(side: Side, room: &Path, name: &str, folder: &Path) -> Result<
         return Ok(said);
     }
     let log = fs::read_to_string(room.join("log")).unwrap_or_default();
-    Err(format!("{name} ({side:?}) ended with {status}\n{said}{}{log}", fs::read_to_string(&error)?).into())
+    Err(format!("{arguments:?} ({side:?}) ended with {status}\n{said}{}{log}", fs::read_to_string(&error)?).into())
 }
 
 /// Every row on both sides.

@@ -17,6 +17,8 @@ mod closing;
 mod confined;
 #[path = "way/handler.rs"]
 mod handler;
+#[path = "way/library.rs"]
+pub(crate) mod library;
 #[path = "way/notification.rs"]
 mod notification;
 #[path = "way/passing.rs"]

@@ -62,6 +62,17 @@ fn receive(socket: RawFd, by_many: bool) -> Vec<RawFd> {
 /// A process that knew of no instance gets some, beside ordinary files.
 pub(crate) fn received(folder: &Path) {
     for by_many in [false, true] {
+        // What one round has learnt about numbers, the other does not know.
+        let end = crate::process::in_child(|| {
+            round(folder, by_many);
+            String::new()
+        });
+        assert_eq!(end, Ok(String::new()), "by many {by_many}");
+    }
+}
+
+fn round(folder: &Path, by_many: bool) {
+    {
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
             .expect("a pair of sockets");
         let (done, wait) = nix::unistd::pipe().expect("a pipe");
@@ -76,7 +87,7 @@ pub(crate) fn received(folder: &Path) {
                     fds.extend(receive(theirs.as_raw_fd(), by_many));
                 }
                 for (index, fd) in fds.into_iter().enumerate() {
-                    let mut buffer = [0_u8; 64];
+                    let mut buffer = [0_u8; 128];
                     let length = instance::read(fd, &mut buffer).unwrap_or_default();
                     println!("{by_many} {index}: {length} {}", instance::events(&buffer[..length / 16 * 16]));
                     if index % 2 == 0 {
@@ -97,9 +108,14 @@ pub(crate) fn received(folder: &Path) {
                 drop((theirs, done));
                 let files = [0, 1].map(|_| fs::File::open("/dev/zero").expect("a file"));
                 let instances = [0, 1].map(|_| instance::open(libc::IN_NONBLOCK));
-                for (number, (instance, file)) in instances.iter().zip(&files).enumerate() {
+                // Two events each: who does not know the descriptor gets them one by one.
+                for instance in &instances {
                     instance::watch(instance.as_raw_fd(), folder, libc::IN_CREATE);
-                    fs::write(folder.join(format!("sent{by_many}{number}")), "").expect("a file");
+                }
+                for name in ["one", "two"] {
+                    fs::write(folder.join(name), "").expect("a file");
+                }
+                for (instance, file) in instances.iter().zip(&files) {
                     let fds = [instance.as_raw_fd(), file.as_raw_fd()];
                     sendmsg::<()>(
                         ours.as_raw_fd(),

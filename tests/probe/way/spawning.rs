@@ -136,7 +136,9 @@ fn on_its_own_stack(_: &Path, _: RawFd) {}
 /// The new image of [`exec`]: standard input and 70 are instances.
 pub(crate) fn image(folder: &Path) {
     for fd in [0, 70] {
-        println!("before: {}", instance::queue(fd));
+        // FIONREAD would settle a descriptor that is known, and make one known that is not.
+        let mut buffer = [0; 4096];
+        println!("before: {:?}", instance::read(fd, &mut buffer).map(|length| instance::events(&buffer[..length])));
         println!("add_watch: {}", instance::watch(fd, folder, libc::IN_CREATE | libc::IN_DELETE));
         let name = format!("image{fd}");
         fs::write(folder.join(&name), "").expect("a file");
@@ -167,7 +169,11 @@ pub(crate) fn exec(folder: &Path) {
         // SAFETY: takes numbers only; nothing has that number. It has no close-on-exec.
         let kept = unsafe { libc::dup2(instance::open(libc::IN_NONBLOCK).as_raw_fd(), 70) };
         println!("{kept}");
-        fs::write(folder.join("unread"), "").expect("a file");
+        instance::watch(70, folder, libc::IN_CREATE);
+        // Two events: who does not know the descriptor gets them one by one.
+        for name in ["unread", "unread too"] {
+            fs::write(folder.join(name), "").expect("a file");
+        }
         // SAFETY: takes a number only.
         let input = unsafe { OwnedFd::from_raw_fd(libc::dup(fd)) };
         let mut command = Command::new(std::env::current_exe().expect("this program"));
@@ -179,7 +185,9 @@ pub(crate) fn exec(folder: &Path) {
         let output = command.output().expect("the new image runs");
         print!("{}", String::from_utf8_lossy(&output.stdout));
         println!("{:?} {}", output.status.code(), instance::queue(fd));
-        fs::remove_file(folder.join("unread")).expect("the file goes");
+        for name in ["unread", "unread too"] {
+            fs::remove_file(folder.join(name)).expect("the file goes");
+        }
         // SAFETY: the number was made above.
         unsafe { libc::close(70) };
     }
