@@ -2,7 +2,7 @@
 //!
 //! Where Linux says EFAULT for a bad address, reading it here would end the program.
 
-use crate::raw::{Errno, number, syscall};
+use crate::caller_memory::{PAGE_BYTES, is_readable};
 
 /// When a path is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,34 +11,6 @@ pub enum Look {
     Before,
     /// After a call that has succeeded, or failed for what the path names: the kernel has read it.
     After,
-}
-
-/// Pages are as large or larger, and end with one of these.
-const PAGE_BYTES: usize = 4096;
-
-/// Can this byte be read? Asked by a change of the signal mask in a way that there is not, for which the kernel first copies the
-/// new mask.
-fn is_readable(address: usize) -> bool {
-    const NO_WAY: usize = 99;
-    // A word does not cross the end of a page.
-    let word = address & !7;
-    // A null pointer stands for no mask.
-    // SAFETY: the kernel copies the word, or answers EFAULT, and then refuses the way.
-    word != 0 && unsafe { syscall(number::RT_SIGPROCMASK, [NO_WAY, word, 0, 8, 0, 0]) } != Err(Errno::FAULT)
-}
-
-/// Can these bytes be written? The kernel fills them with random ones, where it can (Linux 3.17).
-///
-/// # Safety
-///
-/// The bytes are the caller's to have written.
-pub unsafe fn is_writable(start: *mut u8, length: usize) -> bool {
-    const NONBLOCK: usize = 1;
-    // SAFETY: the kernel writes the bytes, by this function's contract, or answers EFAULT.
-    match unsafe { syscall(number::GETRANDOM, [start as usize, length, NONBLOCK, 0, 0, 0]) } {
-        Ok(written) => written == length,
-        Err(errno) => errno != Errno::FAULT,
-    }
 }
 
 /// A string in the caller's memory, byte by byte up to its end or to the end of what can be read.
@@ -125,8 +97,6 @@ mod tests {
             let mut bytes = unsafe { Bytes::new(Look::Before, address as *const u8) };
             assert_eq!(bytes.next(), None);
             assert!(!bytes.is_whole());
-            // SAFETY: nothing is mapped there.
-            assert!(!unsafe { is_writable(address as *mut u8, 1) }, "{address:#x}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `epoll_ctl` and `epoll_wait`.
 
 use crate::bitmap::{EPOLLS, INSTANCES};
+use crate::caller_memory::is_array_readable;
 use crate::descriptor_path::DescriptorPath;
 use crate::errno::ErrnoKept;
 use crate::raw;
@@ -26,7 +27,7 @@ const WRITABLE: u32 = 0x304;
 ///
 /// # Safety
 ///
-/// `event` must be null or readable.
+/// `event` must be readable, or a bad address.
 pub unsafe fn control(
     epoll: i32,
     operation: i32,
@@ -35,7 +36,7 @@ pub unsafe fn control(
     control: impl FnOnce(*mut Event) -> i32,
 ) -> i32 {
     let holds_ours = identity::hinted(fd).is_some();
-    let result = if holds_ours && operation != EPOLL_CTL_DEL && !event.is_null() {
+    let result = if holds_ours && operation != EPOLL_CTL_DEL && is_array_readable(event, 1) {
         // SAFETY: by this function's contract.
         let mut shown = unsafe { event.read() };
         shown.events &= !WRITABLE;

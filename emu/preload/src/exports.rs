@@ -8,6 +8,7 @@ use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 use uinotify_wire::{DONT_FOLLOW, IOC_GETNEXTWD, IOC_SETNEXTWD};
 
 use crate::bitmap::{EPOLLS, INSTANCES};
+use crate::caller_memory::is_array_readable;
 use crate::caller_path::Look;
 use crate::descriptor_path::DescriptorPath;
 use crate::epoll::{self, Event};
@@ -45,7 +46,30 @@ macro_rules! next {
     };
 }
 
-use next;
+/// A function behind ours. The constructors of other libraries may run before ours, and open files.
+fn found(entry: &core::sync::atomic::AtomicUsize) -> Option<usize> {
+    address(entry).or_else(|| {
+        constructor::initialise();
+        address(entry)
+    })
+}
+
+/// Calls the next function of this name, or gives `$else` where libc has none.
+macro_rules! next_or {
+    ($else:expr, $name:ident($($argument:expr => $type:ty),*) -> $result:ty) => {
+        match $crate::exports::found(&$crate::next::NEXT.$name) {
+            Some(function) => {
+                // SAFETY: the address is that of the C function of this name, whose type this is.
+                let function: unsafe extern "C" fn($($type),*) -> $result = unsafe { core::mem::transmute(function) };
+                // SAFETY: the arguments are the caller's own, handed on as they came, or a path of ours in the place of theirs.
+                unsafe { function($($argument),*) }
+            }
+            None => $else,
+        }
+    };
+}
+
+use {next, next_or};
 
 mod alias;
 mod by_name;
@@ -53,6 +77,7 @@ mod by_number;
 mod file;
 mod foreign;
 mod path;
+mod transfer;
 
 /// Ends a program that a checking function has found out, as libc does.
 fn overflow(chk_fail: Option<usize>) -> ! {
@@ -200,8 +225,8 @@ extern "C" fn close(fd: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
-    // With flags nothing is closed, or in a table of this thread's own.
-    if flags == 0 {
+    const CLOSE_RANGE_CLOEXEC: c_int = 4;
+    if flags & CLOSE_RANGE_CLOEXEC == 0 {
         identity::before_close_range(first, last);
     }
     next!(close_range: fn(first: c_uint, last: c_uint, flags: c_int) -> c_int, else number::CLOSE_RANGE, [first, last, flags])
@@ -265,8 +290,8 @@ extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
 }
 
 /// `fcntl`, as it would be for inotify.
-fn control(fd: c_int, command: c_int, call: impl FnOnce(c_int) -> c_int) -> c_int {
-    if INSTANCES.contains(fd) && file::is_asked_by_fcntl(command) {
+fn control(fd: c_int, command: c_int, argument: usize, call: impl FnOnce(c_int) -> c_int) -> c_int {
+    if INSTANCES.contains(fd) && file::is_asked_by_fcntl(command, argument) {
         return file::with_file(fd, call, |refusal| refusal as c_int);
     }
     let result = call(fd);
@@ -284,22 +309,22 @@ fn control(fd: c_int, command: c_int, call: impl FnOnce(c_int) -> c_int) -> c_in
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
     let call = |fd: c_int| next!(fcntl: fn(fd: c_int, command: c_int, argument: usize) -> c_int, else number::FCNTL, [fd, command, argument]);
-    control(fd, command, call)
+    control(fd, command, argument, call)
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fcntl64(fd: c_int, command: c_int, argument: usize) -> c_int {
     let call = |fd: c_int| next!(fcntl64: fn(fd: c_int, command: c_int, argument: usize) -> c_int, else number::FCNTL, [fd, command, argument]);
-    control(fd, command, call)
+    control(fd, command, argument, call)
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn recvmsg(fd: c_int, header: *mut MessageHeader, flags: c_int) -> isize {
-    if identity::hinted(fd).is_some() {
-        return report(Err(Errno::NOTSOCK));
-    }
-    let result = next!(recvmsg: fn(fd: c_int, header: *mut MessageHeader, flags: c_int) -> isize,
-        else number::RECVMSG, [fd, header, flags]);
+    let receive = |fd: c_int| {
+        next!(recvmsg: fn(fd: c_int, header: *mut MessageHeader, flags: c_int) -> isize,
+            else number::RECVMSG, [fd, header, flags])
+    };
+    let result = file::with_file(fd, receive, |refusal| refusal);
     if result >= 0 && settings::is_active() {
         // SAFETY: the call has succeeded, so the header is valid and filled.
         unsafe { message::mark_received(header) };
@@ -322,11 +347,11 @@ unsafe extern "C" fn recvmmsg(
     flags: c_int,
     timeout: *mut TimeSpec,
 ) -> c_int {
-    if identity::hinted(fd).is_some() {
-        return report(Err(Errno::NOTSOCK)) as c_int;
-    }
-    let result = next!(recvmmsg: fn(fd: c_int, messages: *mut MessageWithLength, count: u32, flags: c_int, timeout: *mut TimeSpec) -> c_int,
-        else number::RECVMMSG, [fd, messages, count, flags, timeout]);
+    let receive = |fd: c_int| {
+        next!(recvmmsg: fn(fd: c_int, messages: *mut MessageWithLength, count: u32, flags: c_int, timeout: *mut TimeSpec) -> c_int,
+            else number::RECVMMSG, [fd, messages, count, flags, timeout])
+    };
+    let result = file::with_file(fd, receive, |refusal| refusal as c_int);
     if result > 0 && settings::is_active() {
         for index in 0..result as usize {
             // The header is the first field.
@@ -382,8 +407,8 @@ unsafe extern "C" fn __poll_chk(entries: *mut PollFd, count: c_ulong, timeout: c
 
 /// Is this a timeout of zero?
 unsafe fn is_zero<T: Copy + PartialEq + Default>(timeout: *const [T; 2]) -> bool {
-    // SAFETY: the timeout is the caller's: null or readable.
-    !timeout.is_null() && unsafe { timeout.read() } == [T::default(); 2]
+    // SAFETY: the timeout can be read, as was asked.
+    is_array_readable(timeout, 1) && unsafe { timeout.read() } == [T::default(); 2]
 }
 
 #[unsafe(no_mangle)]

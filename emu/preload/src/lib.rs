@@ -9,6 +9,7 @@
 #![no_std]
 
 pub mod bitmap;
+pub mod caller_memory;
 pub mod caller_path;
 pub mod constructor;
 pub mod description;

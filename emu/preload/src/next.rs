@@ -61,6 +61,8 @@ functions! {
     fsetxattr, flistxattr, fremovexattr, fsync, fdatasync, syncfs, sync_file_range, readahead, ftruncate, ftruncate64, posix_fadvise,
     posix_fadvise64, posix_fallocate, posix_fallocate64, lockf, lockf64, mmap, mmap64,
     syscall, dlsym, dlvsym,
+    copy_file_range, name_to_handle_at, bindresvport, isfdtype, sockatmark, getsourcefilter, setsourcefilter,
+    getipv4sourcefilter, setipv4sourcefilter, __recv_chk, __recvfrom_chk, eventfd_read, eventfd_write, fdopen,
     // Paths.
     open, open64, __open, __open64, __open_2, __open64_2, openat, openat64, __openat_2, __openat64_2, creat, creat64, fopen,
     fopen64, _IO_fopen, freopen, freopen64, fileno, fclose, readlink, readlinkat, __readlink_chk, __readlinkat_chk, stat, stat64,

@@ -3,6 +3,7 @@
 //! A wait needs nothing: the socket wakes it. An answer that calls one of our descriptors not ready is settled first.
 
 use crate::bitmap::{EPOLLS, INSTANCES};
+use crate::caller_memory::is_array_readable;
 use crate::identity;
 use crate::raw::{self, POLLIN, PollFd};
 use crate::settle;
@@ -15,10 +16,11 @@ pub const WRITABLE: i16 = 0x304;
 ///
 /// # Safety
 ///
-/// `entries` must be an array of `count` elements.
+/// `entries` must be an array of `count` elements, or a bad address.
 #[inline]
 pub unsafe fn concerns_us(entries: *const PollFd, count: usize) -> bool {
-    if !INSTANCES.was_used() || entries.is_null() {
+    // What cannot be read the kernel refuses.
+    if !INSTANCES.was_used() || !is_array_readable(entries, count) {
         return false;
     }
     (0..count).any(|index| {

@@ -4,6 +4,7 @@ use core::ffi::c_void;
 
 use uinotify_wire::{EVENT_BYTES_MAX, REPLY_EVENTS_BYTES_MAX, Reply, Request, RequestKind};
 
+use crate::caller_memory::{is_array_readable, is_in_address_space};
 use crate::errno::ErrnoKept;
 use crate::identity::{Instance, socket_identity};
 use crate::log;
@@ -45,7 +46,10 @@ enum Stop {
 /// `read(2)`: as many whole events as fit. EAGAIN for an empty queue of a non-blocking instance, EINVAL where the first event does
 /// not fit (it stays queued), EFAULT for a bad buffer (the event is consumed), EIO when the emulator has died.
 pub fn read(instance: &Instance, start: *mut c_void, length: usize) -> Outcome {
-    let mut buffer = Buffer { start, length: length.min(isize::MAX as usize), filled: 0 };
+    if !is_in_address_space(start as usize, length) {
+        return Err(Errno::FAULT);
+    }
+    let mut buffer = Buffer { start, length, filled: 0 };
     loop {
         let quiet = settle::quiet(instance);
         let may_wait = match quiet {
@@ -265,6 +269,8 @@ fn receive(instance: &Instance, start: *mut c_void, length: usize, flags: i32, w
     match receive_once(instance, start, length, flags, wait) {
         // The emulator has died with a request unread. The kernel says so once; then what is in the socket can be had.
         Err(Errno::CONNRESET) => receive_once(instance, start, length, flags, wait),
+        // Another thread has closed the descriptor, and the number is another file's.
+        Err(Errno::NOTSOCK) => Err(Errno::BADF),
         result => result,
     }
     .map_err(Refusal::Errno)
@@ -289,11 +295,14 @@ fn receive_once(instance: &Instance, start: *mut c_void, length: usize, flags: i
 ///
 /// # Safety
 ///
-/// `pieces` must be readable.
+/// `pieces` must be readable, or a bad address.
 pub unsafe fn read_pieces(instance: &Instance, pieces: *const IoVec, count: i32) -> Outcome {
     const PIECES_MAX: i32 = 1024;
     if !(0..=PIECES_MAX).contains(&count) {
         return Err(Errno::INVAL);
+    }
+    if !is_array_readable(pieces, count as usize) {
+        return Err(Errno::FAULT);
     }
     // SAFETY: by this function's contract.
     let piece = |index: usize| unsafe { pieces.wrapping_add(index).read() };
@@ -333,7 +342,7 @@ pub unsafe fn read_pieces(instance: &Instance, pieces: *const IoVec, count: i32)
 ///
 /// # Safety
 ///
-/// `pieces` must be readable.
+/// `pieces` must be readable, or a bad address.
 pub unsafe fn read_pieces_with_flags(instance: &Instance, pieces: *const IoVec, count: i32, flags: i32) -> Outcome {
     const RWF_HIPRI: i32 = 1;
     if flags & !RWF_HIPRI != 0 {

@@ -380,6 +380,21 @@ pub fn ask_emulator(kind: RequestKind, argument: u64, word: u32) -> Result<(Repl
     answer.map(|(reply, [fd, _])| (reply, fd))
 }
 
+/// The source's descriptor for one call, where this process holds none; `None` if the emulator keeps it to itself.
+pub fn borrow_source(instance: &Instance) -> Option<i32> {
+    let [ours, theirs] = raw::socket_pair().ok()?;
+    let sent = send(instance.fd, &Request::new(RequestKind::Attach, 0, 0), &[theirs]);
+    let _ = raw::close(theirs);
+    let answer = sent.map_err(failure).and_then(|()| receive(ours, Into::NOTHING, MSG_CMSG_CLOEXEC));
+    let _ = raw::close(ours);
+    let (reply, fds) = answer.ok()?;
+    let [source, page] = fds;
+    if let Some(page) = page {
+        let _ = raw::close(page);
+    }
+    source.filter(|_| reply.errno == 0)
+}
+
 /// Linux needs no descriptor for what the shim needs one for: where the program has no number left, the shim gives up its own and
 /// tries again.
 pub fn with_spare_descriptors<T>(mut attempt: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {

@@ -1,6 +1,7 @@
 //! `select` and `pselect`.
 
 use crate::bitmap::{EPOLLS, INSTANCES, Ones};
+use crate::caller_memory::is_array_readable;
 use crate::identity;
 use crate::raw::{self, POLLIN};
 use crate::settle;
@@ -30,14 +31,17 @@ impl Sets {
     ///
     /// # Safety
     ///
-    /// Each set must be null or hold `count` descriptors.
+    /// Each set must be null, hold `count` descriptors, or be a bad address.
     #[inline]
     pub unsafe fn concern_us(&self) -> bool {
+        let sets = [self.readable, self.writable, self.exceptional];
         INSTANCES.was_used()
+            // What cannot be read the kernel refuses.
+            && sets.into_iter().all(|set| set.is_null() || is_array_readable(set, self.words()))
             && (0..self.words()).any(|index| {
                 let ours = INSTANCES.word(index) | EPOLLS.word(index);
                 ours != 0
-                    && [self.readable, self.writable, self.exceptional].into_iter().any(|set| {
+                    && sets.into_iter().any(|set| {
                         // SAFETY: by this function's contract.
                         !set.is_null() && unsafe { set.wrapping_add(index).read() } & ours != 0
                     })

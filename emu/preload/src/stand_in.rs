@@ -4,20 +4,30 @@
 //! of all: mode, owner, file system, which calls are refused and how.
 
 use crate::identity::Instance;
-use crate::raw;
-use crate::request;
+use crate::slot::Slot;
+use crate::{raw, request};
 
-/// Makes `call` with a genuine descriptor of an anonymous file: the inotify descriptor behind the instance, where this process
-/// holds it, else an eventfd of the moment, which differs in that it is open for writing. `None` if no descriptor number is free.
+/// Makes `call` with a genuine descriptor of an anonymous file: the inotify descriptor behind the instance, where the emulator
+/// hands it over, else an eventfd of the moment, which differs in that it is open for writing. `None` if no descriptor number is
+/// free.
 ///
 /// The call must not read, and must not keep the number.
 pub fn with<T>(instance: &Instance, call: impl FnOnce(i32) -> T) -> Option<T> {
-    request::attach(instance);
-    if let Some(source) = instance.slot.and_then(crate::slot::Slot::proved_source) {
+    if let Some(source) = held_source(instance) {
         return Some(call(source));
     }
-    let event = request::with_spare_descriptors(raw::event_descriptor).ok()?;
-    let result = call(event);
-    let _ = raw::close(event);
+    let borrowed = request::borrow_source(instance);
+    let fd = match borrowed {
+        Some(source) => source,
+        None => request::with_spare_descriptors(raw::event_descriptor).ok()?,
+    };
+    let result = call(fd);
+    let _ = raw::close(fd);
     Some(result)
+}
+
+/// The inotify descriptor behind the instance, where this process holds it.
+fn held_source(instance: &Instance) -> Option<i32> {
+    request::attach(instance);
+    instance.slot.and_then(Slot::proved_source)
 }

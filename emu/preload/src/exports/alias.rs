@@ -2,6 +2,9 @@
 
 use core::ffi::{c_int, c_ulong, c_void};
 
+use super::file::{connect, send};
+use super::{close, dup2, fcntl, poll, read, select, write};
+
 use crate::raw::PollFd;
 
 /// Functions that are another one under this name.
@@ -12,7 +15,7 @@ macro_rules! aliases {
             unsafe extern "C" fn $name($($argument: $type),*) -> $result {
                 // SAFETY: the arguments are the caller's own, handed on as they came.
                 #[allow(unused_unsafe, reason = "some of the functions are safe")]
-                unsafe { super::$function($($argument),*) }
+                unsafe { $function($($argument),*) }
             }
         )*
     };
@@ -21,6 +24,8 @@ macro_rules! aliases {
 aliases! {
     __read = read(fd: c_int, buffer: *mut c_void, count: usize) -> isize;
     __write = write(fd: c_int, buffer: *const c_void, count: usize) -> isize;
+    __send = send(fd: c_int, buffer: *const c_void, length: usize, flags: c_int) -> isize;
+    __connect = connect(fd: c_int, address: *const c_void, length: u32) -> c_int;
     __close = close(fd: c_int) -> c_int;
     __dup2 = dup2(old: c_int, new: c_int) -> c_int;
     __fcntl = fcntl(fd: c_int, command: c_int, argument: usize) -> c_int;

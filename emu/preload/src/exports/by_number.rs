@@ -29,7 +29,6 @@ const NUMBERS: usize = 512;
 /// Not 0 for the numbers that [`intercept`] wants to see.
 static CONCERNED: [u8; NUMBERS] = {
     let table = marked([0; NUMBERS], ABOUT_THE_FILE);
-    let table = marked(table, FOR_SOCKETS);
     let table = marked(table, OTHERS);
     let table = marked(table, paths::NUMBERS);
     marked(table, OLDER)
@@ -192,10 +191,6 @@ const ABOUT_THE_FILE: &[usize] = &[
     number::FTRUNCATE,
     number::FALLOCATE,
     number::CONNECT,
-];
-
-/// Calls that only a socket takes.
-const FOR_SOCKETS: &[usize] = &[
     number::RECVFROM,
     number::RECVMSG,
     number::RECVMMSG,
@@ -211,6 +206,14 @@ const FOR_SOCKETS: &[usize] = &[
     number::BIND,
     number::ACCEPT,
     number::ACCEPT4,
+    // With the descriptor as the directory, which it is not.
+    number::FCHOWNAT,
+    number::FCHMODAT2,
+    number::NAME_TO_HANDLE_AT,
+    number::SETXATTRAT,
+    number::GETXATTRAT,
+    number::LISTXATTRAT,
+    number::REMOVEXATTRAT,
 ];
 
 /// All others that [`call`] knows.
@@ -240,11 +243,13 @@ const OTHERS: &[usize] = &[
     number::SPLICE,
     number::TEE,
     number::SENDFILE,
+    number::COPY_FILE_RANGE,
 ];
 
 /// The older ways of some calls, which newer machines do not have.
 #[cfg(target_arch = "x86_64")]
-const OLDER: &[usize] = &[number::INOTIFY_INIT, number::DUP2, number::POLL, number::SELECT, number::EPOLL_WAIT];
+const OLDER: &[usize] =
+    &[number::FUTIMESAT, number::INOTIFY_INIT, number::DUP2, number::POLL, number::SELECT, number::EPOLL_WAIT];
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER: &[usize] = &[];
 
@@ -297,7 +302,8 @@ unsafe fn call(number: usize, arguments: [usize; 6]) -> Option<c_long> {
             None
         }
         number::CLOSE_RANGE => {
-            if c == 0 {
+            const CLOSE_RANGE_CLOEXEC: usize = 4;
+            if c & CLOSE_RANGE_CLOEXEC == 0 {
                 identity::before_close_range(a as u32, b as u32);
             }
             None
@@ -325,9 +331,9 @@ unsafe fn call(number: usize, arguments: [usize; 6]) -> Option<c_long> {
             })
         }
         // SAFETY: the arguments are the caller's.
-        number::SPLICE | number::TEE | number::SENDFILE => {
-            transfer(number, arguments).map(|errno| report(Err(errno)) as c_long)
-        }
+        number::SPLICE | number::TEE | number::SENDFILE | number::COPY_FILE_RANGE => unsafe {
+            transfer(number, arguments)
+        },
         number::EPOLL_CTL if is_known(c as c_int) => {
             // SAFETY: the event is the caller's.
             let result = unsafe { super::epoll_ctl(fd, b as c_int, c as c_int, d as *mut Event) };
@@ -360,7 +366,6 @@ unsafe fn call(number: usize, arguments: [usize; 6]) -> Option<c_long> {
                 number::WRITE | number::WRITEV => Err(Errno::BADF),
                 number::PWRITEV2 if d as i64 == -1 => Err(Errno::BADF),
                 number::LSEEK => super::foreign::seek_nowhere(c as c_int),
-                _ if FOR_SOCKETS.contains(&number) => Err(Errno::NOTSOCK),
                 _ if ABOUT_THE_FILE.contains(&number) => {
                     let [_, rest @ ..] = arguments;
                     let [b, c, d, e, f] = rest;
@@ -396,18 +401,33 @@ fn onto(old: c_int, new: c_int, duplicate: impl FnOnce(c_int, c_int) -> c_int) -
     None
 }
 
-/// What the kernel says of a transfer to or from an instance, if it is one.
-fn transfer(number: usize, arguments: [usize; 6]) -> Option<Errno> {
+/// # Safety
+///
+/// The arguments must be those of the system call.
+unsafe fn transfer(number: usize, arguments: [usize; 6]) -> Option<c_long> {
     let [a, b, c, ..] = arguments;
     let (from, to) = match number {
-        number::SPLICE => (a, c),
+        number::SPLICE | number::COPY_FILE_RANGE => (a, c),
         number::TEE => (a, b),
         _ => (b, a),
     };
-    if identity::hinted(to as c_int).is_some() {
-        return Some(Errno::BADF);
+    let (from, to) = (from as c_int, to as c_int);
+    if !INSTANCES.contains(from) && !INSTANCES.contains(to) {
+        return None;
     }
-    identity::hinted(from as c_int).map(|_| Errno::INVAL)
+    let result = super::transfer::between(from, to, |from, to| {
+        let mut given = arguments;
+        let (at_from, at_to) = match number {
+            number::SPLICE | number::COPY_FILE_RANGE => (0, 2),
+            number::TEE => (0, 1),
+            _ => (1, 0),
+        };
+        given[at_from] = from as usize;
+        given[at_to] = to as usize;
+        // SAFETY: by this function's contract.
+        unsafe { raw_call(number, given) as isize }
+    });
+    Some(result as c_long)
 }
 
 /// # Safety
@@ -442,6 +462,13 @@ unsafe fn older(number: usize, arguments: [usize; 6]) -> Option<c_long> {
     match number {
         number::INOTIFY_INIT => open_instance(0),
         number::DUP2 => onto(a as c_int, b as c_int, |old, new| super::dup2(old, new)),
+        number::FUTIMESAT => {
+            let instance = identity::hinted(a as c_int)?;
+            let [_, path, times, ..] = arguments;
+            // SAFETY: the arguments are the caller's.
+            let call = |fd: i32| unsafe { raw_call(number, [fd as usize, path, times, 0, 0, 0]) };
+            Some(stand_in::with(&instance, call).unwrap_or_else(|| report(Err(Errno::NOMEM)) as c_long))
+        }
         // SAFETY: by this function's contract.
         _ => unsafe { waits::wait(number, arguments) },
     }

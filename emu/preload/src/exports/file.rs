@@ -4,6 +4,7 @@ use core::ffi::{c_int, c_long, c_uint, c_void};
 
 use super::fallback;
 use crate::bitmap::INSTANCES;
+use crate::caller_memory::is_array_readable;
 use crate::errno::report;
 use crate::identity::Instance;
 use crate::next::{NEXT, address};
@@ -33,7 +34,7 @@ macro_rules! about_the_file {
     ($($name:ident($($before:ident: $before_type:ty,)? [$fd:ident] $(, $argument:ident: $type:ty)*) -> $result:ty, $number:ident, [$($raw:expr),*];)*) => {
         $(
             #[unsafe(no_mangle)]
-            unsafe extern "C" fn $name($($before: $before_type,)? $fd: c_int $(, $argument: $type)*) -> $result {
+            pub(super) unsafe extern "C" fn $name($($before: $before_type,)? $fd: c_int $(, $argument: $type)*) -> $result {
                 with_file(
                     $fd,
                     |$fd| super::next!($name: fn($($before: $before_type,)? $fd: c_int $(, $argument: $type)*) -> $result,
@@ -68,7 +69,24 @@ about_the_file! {
     ftruncate64([fd], length: i64) -> c_int, FTRUNCATE, [fd, length];
     fallocate([fd], mode: c_int, offset: i64, length: i64) -> c_int, FALLOCATE, [fd, mode, offset, length];
     fallocate64([fd], mode: c_int, offset: i64, length: i64) -> c_int, FALLOCATE, [fd, mode, offset, length];
+    name_to_handle_at([fd], path: *const c_void, handle: *mut c_void, mount: *mut c_int, flags: c_int) -> c_int, NAME_TO_HANDLE_AT, [fd, path, handle, mount, flags];
+    // Only a socket takes these.
     connect([fd], address: *const c_void, length: u32) -> c_int, CONNECT, [fd, address, length];
+    bind([fd], address: *const c_void, length: u32) -> c_int, BIND, [fd, address, length];
+    listen([fd], backlog: c_int) -> c_int, LISTEN, [fd, backlog];
+    accept([fd], address: *mut c_void, size: *mut u32) -> c_int, ACCEPT, [fd, address, size];
+    accept4([fd], address: *mut c_void, size: *mut u32, flags: c_int) -> c_int, ACCEPT4, [fd, address, size, flags];
+    shutdown([fd], how: c_int) -> c_int, SHUTDOWN, [fd, how];
+    getsockname([fd], address: *mut c_void, size: *mut u32) -> c_int, GETSOCKNAME, [fd, address, size];
+    getpeername([fd], address: *mut c_void, size: *mut u32) -> c_int, GETPEERNAME, [fd, address, size];
+    getsockopt([fd], level: c_int, name: c_int, value: *mut c_void, size: *mut u32) -> c_int, GETSOCKOPT, [fd, level, name, value, size];
+    setsockopt([fd], level: c_int, name: c_int, value: *const c_void, size: u32) -> c_int, SETSOCKOPT, [fd, level, name, value, size];
+    send([fd], buffer: *const c_void, length: usize, flags: c_int) -> isize, SENDTO, [fd, buffer, length, flags, 0, 0];
+    sendto([fd], buffer: *const c_void, length: usize, flags: c_int, address: *const c_void, size: u32) -> isize, SENDTO, [fd, buffer, length, flags, address, size];
+    sendmsg([fd], header: *const c_void, flags: c_int) -> isize, SENDMSG, [fd, header, flags];
+    sendmmsg([fd], messages: *mut c_void, count: c_uint, flags: c_int) -> c_int, SENDMMSG, [fd, messages, count, flags];
+    recv([fd], buffer: *mut c_void, length: usize, flags: c_int) -> isize, RECVFROM, [fd, buffer, length, flags, 0, 0];
+    recvfrom([fd], buffer: *mut c_void, length: usize, flags: c_int, address: *mut c_void, size: *mut u32) -> isize, RECVFROM, [fd, buffer, length, flags, address, size];
 }
 
 /// As [`about_the_file`], where libc does more than a system call.
@@ -103,6 +121,16 @@ about_the_file_by_libc! {
     futimes([fd], times: *const c_void) -> c_int, |refusal| refusal as c_int;
     lockf([fd], command: c_int, length: i64) -> c_int, |refusal| refusal as c_int;
     lockf64([fd], command: c_int, length: i64) -> c_int, |refusal| refusal as c_int;
+    bindresvport([fd], address: *mut c_void) -> c_int, |refusal| refusal as c_int;
+    isfdtype([fd], kind: c_int) -> c_int, |refusal| refusal as c_int;
+    sockatmark([fd]) -> c_int, |refusal| refusal as c_int;
+    getsourcefilter([fd], interface: u32, group: *const c_void, length: u32, mode: *mut u32, count: *mut u32, sources: *mut c_void) -> c_int, |refusal| refusal as c_int;
+    setsourcefilter([fd], interface: u32, group: *const c_void, length: u32, mode: u32, count: u32, sources: *const c_void) -> c_int, |refusal| refusal as c_int;
+    getipv4sourcefilter([fd], interface: u32, group: u32, mode: *mut u32, count: *mut u32, sources: *mut c_void) -> c_int, |refusal| refusal as c_int;
+    setipv4sourcefilter([fd], interface: u32, group: u32, mode: u32, count: u32, sources: *const c_void) -> c_int, |refusal| refusal as c_int;
+    // These end the program when the length is over the room.
+    __recv_chk([fd], buffer: *mut c_void, length: usize, room: usize, flags: c_int) -> isize, |refusal| refusal;
+    __recvfrom_chk([fd], buffer: *mut c_void, length: usize, room: usize, flags: c_int, sender: *mut c_void, size: *mut u32) -> isize, |refusal| refusal;
     // These return their errno.
     posix_fadvise([fd], offset: i64, length: i64, advice: c_int) -> c_int, |_refusal| Errno::NOMEM.0;
     posix_fadvise64([fd], offset: i64, length: i64, advice: c_int) -> c_int, |_refusal| Errno::NOMEM.0;
@@ -129,26 +157,41 @@ macro_rules! map {
 
 map! { mmap mmap64 }
 
-/// Does this command of `fcntl` ask about the file, and not about the descriptor or how it is open?
-pub(super) fn is_asked_by_fcntl(command: c_int) -> bool {
+/// Does this command of `fcntl` ask about the file, and not about the descriptor, how it is open, or a lock that can be had?
+pub(super) fn is_asked_by_fcntl(command: c_int, argument: usize) -> bool {
     const F_GETFD: c_int = 1;
     const F_SETFD: c_int = 2;
     const F_SETFL: c_int = 4;
+    const F_GETLK: c_int = 5;
+    const F_SETLK: c_int = 6;
+    const F_SETLKW: c_int = 7;
     const F_SETOWN: c_int = 8;
     const F_GETSIG: c_int = 11;
     const F_SETOWN_EX: c_int = 15;
     const F_GETOWNER_UIDS: c_int = 17;
+    const F_OFD_GETLK: c_int = 36;
+    const F_OFD_SETLK: c_int = 37;
+    const F_OFD_SETLKW: c_int = 38;
     const F_DUPFD_QUERY: c_int = 1027;
-    !matches!(
-        command,
+    match command {
         F_DUPFD
-            | F_DUPFD_CLOEXEC
-            | F_GETFD
-            | F_SETFD
-            | F_GETFL
-            | F_SETFL
-            | F_SETOWN..=F_GETSIG
-            | F_SETOWN_EX..=F_GETOWNER_UIDS
-            | F_DUPFD_QUERY
-    )
+        | F_DUPFD_CLOEXEC
+        | F_GETFD
+        | F_SETFD
+        | F_GETFL
+        | F_SETFL
+        | F_GETLK
+        | F_OFD_GETLK
+        | F_SETOWN..=F_GETSIG
+        | F_SETOWN_EX..=F_GETOWNER_UIDS
+        | F_DUPFD_QUERY => false,
+        // A lock that is granted is one of the socket's: on the source the emulator would hold it as well.
+        F_SETLK | F_SETLKW | F_OFD_SETLK | F_OFD_SETLKW => {
+            const F_WRLCK: i16 = 1;
+            let kind = argument as *const i16;
+            // SAFETY: the structure begins with its kind, and can be read, as was asked.
+            is_array_readable(kind, 1) && unsafe { kind.read_unaligned() } == F_WRLCK
+        }
+        _ => true,
+    }
 }

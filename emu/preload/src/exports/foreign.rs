@@ -1,8 +1,11 @@
 //! Calls that are not meant for an inotify descriptor: a socket would take them, inotify refuses.
 
-use core::ffi::{c_int, c_uint, c_void};
+use core::ffi::{c_char, c_int, c_void};
 
 use super::fallback;
+use super::path::no_stream;
+use crate::bitmap::INSTANCES;
+use crate::caller_path::{Bytes, Look};
 use crate::errno::report;
 use crate::identity;
 use crate::next::{NEXT, address};
@@ -24,64 +27,7 @@ macro_rules! refused {
 }
 
 refused! {
-    recvfrom(fd: c_int, buffer: *mut c_void, length: usize, flags: c_int, address: *mut c_void, size: *mut u32) -> isize, NOTSOCK, RECVFROM;
-    getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, size: *mut u32) -> c_int, NOTSOCK, GETSOCKOPT;
-    setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, size: u32) -> c_int, NOTSOCK, SETSOCKOPT;
-    shutdown(fd: c_int, how: c_int) -> c_int, NOTSOCK, SHUTDOWN;
-    sendto(fd: c_int, buffer: *const c_void, length: usize, flags: c_int, address: *const c_void, size: u32) -> isize, NOTSOCK, SENDTO;
-    sendmsg(fd: c_int, header: *const c_void, flags: c_int) -> isize, NOTSOCK, SENDMSG;
-    getsockname(fd: c_int, address: *mut c_void, size: *mut u32) -> c_int, NOTSOCK, GETSOCKNAME;
-    getpeername(fd: c_int, address: *mut c_void, size: *mut u32) -> c_int, NOTSOCK, GETPEERNAME;
     writev(fd: c_int, pieces: *const c_void, count: c_int) -> isize, BADF, WRITEV;
-    sendmmsg(fd: c_int, messages: *mut c_void, count: c_uint, flags: c_int) -> c_int, NOTSOCK, SENDMMSG;
-    listen(fd: c_int, backlog: c_int) -> c_int, NOTSOCK, LISTEN;
-    bind(fd: c_int, address: *const c_void, size: u32) -> c_int, NOTSOCK, BIND;
-    accept(fd: c_int, address: *mut c_void, size: *mut u32) -> c_int, NOTSOCK, ACCEPT;
-    accept4(fd: c_int, address: *mut c_void, size: *mut u32, flags: c_int) -> c_int, NOTSOCK, ACCEPT4;
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn recv(fd: c_int, buffer: *mut c_void, length: usize, flags: c_int) -> isize {
-    if identity::hinted(fd).is_some() {
-        return report(Err(Errno::NOTSOCK));
-    }
-    super::next!(recv: fn(fd: c_int, buffer: *mut c_void, length: usize, flags: c_int) -> isize,
-        else number::RECVFROM, [fd, buffer, length, flags, 0, 0])
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn send(fd: c_int, buffer: *const c_void, length: usize, flags: c_int) -> isize {
-    if identity::hinted(fd).is_some() {
-        return report(Err(Errno::NOTSOCK));
-    }
-    super::next!(send: fn(fd: c_int, buffer: *const c_void, length: usize, flags: c_int) -> isize,
-        else number::SENDTO, [fd, buffer, length, flags, 0, 0])
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn __recv_chk(fd: c_int, buffer: *mut c_void, length: usize, room: usize, flags: c_int) -> isize {
-    if length > room {
-        super::overflow(address(&NEXT.__chk_fail));
-    }
-    // SAFETY: the arguments are the caller's.
-    unsafe { recv(fd, buffer, length, flags) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn __recvfrom_chk(
-    fd: c_int,
-    buffer: *mut c_void,
-    length: usize,
-    room: usize,
-    flags: c_int,
-    address_of_sender: *mut c_void,
-    size: *mut u32,
-) -> isize {
-    if length > room {
-        super::overflow(address(&NEXT.__chk_fail));
-    }
-    // SAFETY: the arguments are the caller's.
-    unsafe { recvfrom(fd, buffer, length, flags, address_of_sender, size) }
 }
 
 /// What is written at the current position: inotify is open for reading only.
@@ -134,48 +80,41 @@ extern "C" fn lseek64(fd: c_int, offset: i64, whence: c_int) -> i64 {
     super::next!(lseek64: fn(fd: c_int, offset: i64, whence: c_int) -> i64, else number::LSEEK, [fd, offset, whence])
 }
 
+/// `eventfd_read` and `eventfd_write` are a read and a write of eight bytes.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn splice(
-    from: c_int,
-    from_offset: *mut i64,
-    to: c_int,
-    to_offset: *mut i64,
-    length: usize,
-    flags: c_uint,
-) -> isize {
-    if identity::hinted(from).is_some() {
-        return report(Err(Errno::INVAL));
+unsafe extern "C" fn eventfd_read(fd: c_int, value: *mut u64) -> c_int {
+    if INSTANCES.contains(fd) {
+        // SAFETY: the value is the caller's.
+        return unsafe { super::read(fd, value.cast(), size_of::<u64>()) } as c_int;
     }
-    if identity::hinted(to).is_some() {
-        return report(Err(Errno::BADF));
-    }
-    super::next!(splice: fn(from: c_int, from_offset: *mut i64, to: c_int, to_offset: *mut i64, length: usize, flags: c_uint) -> isize,
-        else number::SPLICE, [from, from_offset, to, to_offset, length, flags])
+    // SAFETY: the value is the caller's.
+    let fallback = || if unsafe { super::read(fd, value.cast(), size_of::<u64>()) } == 8 { 0 } else { -1 };
+    super::next_or!(fallback(), eventfd_read(fd => c_int, value => *mut u64) -> c_int)
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn sendfile(to: c_int, from: c_int, offset: *mut i64, count: usize) -> isize {
-    if identity::hinted(to).is_some() {
-        return report(Err(Errno::BADF));
+unsafe extern "C" fn eventfd_write(fd: c_int, value: u64) -> c_int {
+    if identity::hinted(fd).is_some() {
+        return report(Err(Errno::BADF)) as c_int;
     }
-    if identity::hinted(from).is_some() {
-        return report(Err(Errno::INVAL));
-    }
-    super::next!(sendfile: fn(to: c_int, from: c_int, offset: *mut i64, count: usize) -> isize,
-        else number::SENDFILE, [to, from, offset, count])
+    // SAFETY: the value lives through the call.
+    let fallback =
+        || if unsafe { super::write(fd, (&raw const value).cast(), size_of::<u64>()) } == 8 { 0 } else { -1 };
+    super::next_or!(fallback(), eventfd_write(fd => c_int, value => u64) -> c_int)
 }
 
+/// A stream for reading only can be made of an instance.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn sendfile64(to: c_int, from: c_int, offset: *mut i64, count: usize) -> isize {
-    // SAFETY: on 64-bit machines the two are one function.
-    unsafe { sendfile(to, from, offset, count) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn tee(from: c_int, to: c_int, length: usize, flags: c_uint) -> isize {
-    if identity::hinted(to).is_some() {
-        return report(Err(Errno::BADF));
+unsafe extern "C" fn fdopen(fd: c_int, mode: *const c_char) -> *mut c_void {
+    if identity::hinted(fd).is_some() {
+        // SAFETY: any address will do.
+        let mut mode = unsafe { Bytes::new(Look::Before, mode.cast()) };
+        let reads = mode.next() == Some(b'r');
+        // libc takes what stands behind a comma for the name of a character set.
+        if !reads || mode.take_while(|byte| *byte != b',').any(|byte| byte == b'+') {
+            report(Err(Errno::INVAL));
+            return core::ptr::null_mut();
+        }
     }
-    super::next!(tee: fn(from: c_int, to: c_int, length: usize, flags: c_uint) -> isize,
-        else number::TEE, [from, to, length, flags])
+    super::next_or!(no_stream(Errno::NOSYS), fdopen(fd => c_int, mode => *const c_char) -> *mut c_void)
 }

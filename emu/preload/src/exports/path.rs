@@ -8,39 +8,16 @@
 use core::ffi::{c_char, c_int, c_uint, c_void};
 
 use crate::bitmap::INSTANCES;
-use crate::caller_path::{self, Bytes, Look};
+use crate::caller_memory;
+use crate::caller_path::{Bytes, Look};
 use crate::descriptor_path::DescriptorPath;
 use crate::errno::{self, report};
-use crate::next::{NEXT, address};
 use crate::place::{self, Place, WORKING_DIRECTORY};
 use crate::raw::{self, Errno};
-use crate::{constructor, description, identity, request, stand_in};
+use crate::{description, identity, request, stand_in};
 
 pub(super) const SYMLINK_NOFOLLOW: c_int = 0x100;
 const EMPTY_PATH: c_int = 0x1000;
-
-/// A function behind ours. The constructors of other libraries may run before ours, and open files.
-fn found(entry: &core::sync::atomic::AtomicUsize) -> Option<usize> {
-    address(entry).or_else(|| {
-        constructor::initialise();
-        address(entry)
-    })
-}
-
-/// Calls the next function of this name, or gives `$else` where libc has none.
-macro_rules! next_or {
-    ($else:expr, $name:ident($($argument:expr => $type:ty),*) -> $result:ty) => {
-        match found(&NEXT.$name) {
-            Some(function) => {
-                // SAFETY: the address is that of the C function of this name, whose type this is.
-                let function: unsafe extern "C" fn($($type),*) -> $result = unsafe { core::mem::transmute(function) };
-                // SAFETY: the arguments are the caller's own, handed on as they came, or a path of ours in the place of theirs.
-                unsafe { function($($argument),*) }
-            }
-            None => $else,
-        }
-    };
-}
 
 /// Calls the next function of this name; ENOSYS where libc has none.
 macro_rules! next {
@@ -126,7 +103,7 @@ opening_stream! {
     freopen64(path: *const c_char, mode: *const c_char, stream: *mut c_void);
 }
 
-fn no_stream(errno: Errno) -> *mut c_void {
+pub(super) fn no_stream(errno: Errno) -> *mut c_void {
     report(Err(errno));
     core::ptr::null_mut()
 }
@@ -192,7 +169,7 @@ pub(super) unsafe fn after_reading_link(
     let (start, behind) = (buffer.cast::<u8>(), shown.saturating_sub(length as usize));
     // The text is longer than the one that the kernel has written.
     // SAFETY: the buffer is the caller's to have written for `room` bytes.
-    if behind > 0 && !unsafe { caller_path::is_writable(start.wrapping_add(length as usize), behind) } {
+    if behind > 0 && !unsafe { caller_memory::is_writable(start.wrapping_add(length as usize), behind) } {
         return report(Err(Errno::FAULT));
     }
     for (offset, byte) in OF_INOTIFY.iter().take(shown).enumerate() {
@@ -241,15 +218,15 @@ unsafe extern "C" fn __readlinkat_chk(
 
 /// How a call names a file.
 #[derive(Clone, Copy)]
-struct Named {
-    look: Look,
-    directory: c_int,
-    path: *const c_char,
-    flags: c_int,
+pub(super) struct Named {
+    pub(super) look: Look,
+    pub(super) directory: c_int,
+    pub(super) path: *const c_char,
+    pub(super) flags: c_int,
 }
 
 impl Named {
-    fn by_path(look: Look, path: *const c_char) -> Self {
+    pub(super) fn by_path(look: Look, path: *const c_char) -> Self {
         Self { look, directory: WORKING_DIRECTORY, path, flags: 0 }
     }
 
@@ -258,7 +235,7 @@ impl Named {
     /// # Safety
     ///
     /// The path is the caller's own; a call that does not fail reads it.
-    unsafe fn call(self, call: impl Fn(c_int, *const c_char) -> isize) -> isize {
+    pub(super) unsafe fn call(self, call: impl Fn(c_int, *const c_char) -> isize) -> isize {
         let Self { look, directory, path, .. } = self;
         if let Some(instance) = self.descriptor_itself() {
             return stand_in::with(&instance, |fd| call(fd, path)).unwrap_or_else(|| call(directory, path));

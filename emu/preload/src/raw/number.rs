@@ -23,6 +23,7 @@ mod x86_64 {
     pub const PREAD64: usize = 17;
     pub const READV: usize = 19;
     pub const WRITEV: usize = 20;
+    pub const ACCESS: usize = 21;
     pub const SELECT: usize = 23;
     pub const MADVISE: usize = 28;
     pub const DUP: usize = 32;
@@ -46,11 +47,14 @@ mod x86_64 {
     pub const GETSOCKOPT: usize = 55;
     pub const KILL: usize = 62;
     pub const FCNTL: usize = 72;
+    pub const FLOCK: usize = 73;
     pub const FSYNC: usize = 74;
     pub const FDATASYNC: usize = 75;
     pub const FTRUNCATE: usize = 77;
     pub const READLINK: usize = 89;
+    pub const CHMOD: usize = 90;
     pub const FCHMOD: usize = 91;
+    pub const CHOWN: usize = 92;
     pub const FCHOWN: usize = 93;
     pub const FSTATFS: usize = 138;
     pub const READAHEAD: usize = 187;
@@ -67,8 +71,11 @@ mod x86_64 {
     pub const INOTIFY_ADD_WATCH: usize = 254;
     pub const INOTIFY_RM_WATCH: usize = 255;
     pub const OPENAT: usize = 257;
+    pub const FCHOWNAT: usize = 260;
+    pub const FUTIMESAT: usize = 261;
     pub const NEWFSTATAT: usize = 262;
     pub const READLINKAT: usize = 267;
+    pub const FCHMODAT: usize = 268;
     pub const FACCESSAT: usize = 269;
     pub const PSELECT6: usize = 270;
     pub const PPOLL: usize = 271;
@@ -85,6 +92,7 @@ mod x86_64 {
     pub const INOTIFY_INIT1: usize = 294;
     pub const RECVMMSG: usize = 299;
     pub const PRLIMIT64: usize = 302;
+    pub const NAME_TO_HANDLE_AT: usize = 303;
     pub const SYNCFS: usize = 306;
     pub const SENDMMSG: usize = 307;
     pub const GETRANDOM: usize = 318;
@@ -93,8 +101,14 @@ mod x86_64 {
     pub const PWRITEV2: usize = 328;
     pub const STATX: usize = 332;
     pub const CLOSE_RANGE: usize = 436;
+    pub const OPENAT2: usize = 437;
     pub const FACCESSAT2: usize = 439;
     pub const EPOLL_PWAIT2: usize = 441;
+    pub const FCHMODAT2: usize = 452;
+    pub const SETXATTRAT: usize = 463;
+    pub const GETXATTRAT: usize = 464;
+    pub const LISTXATTRAT: usize = 465;
+    pub const REMOVEXATTRAT: usize = 466;
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -113,11 +127,14 @@ mod aarch64 {
     pub const INOTIFY_ADD_WATCH: usize = 27;
     pub const INOTIFY_RM_WATCH: usize = 28;
     pub const IOCTL: usize = 29;
+    pub const FLOCK: usize = 32;
     pub const FSTATFS: usize = 44;
     pub const FTRUNCATE: usize = 46;
     pub const FALLOCATE: usize = 47;
     pub const FACCESSAT: usize = 48;
     pub const FCHMOD: usize = 52;
+    pub const FCHMODAT: usize = 53;
+    pub const FCHOWNAT: usize = 54;
     pub const FCHOWN: usize = 55;
     pub const OPENAT: usize = 56;
     pub const CLOSE: usize = 57;
@@ -167,6 +184,7 @@ mod aarch64 {
     pub const ACCEPT4: usize = 242;
     pub const RECVMMSG: usize = 243;
     pub const PRLIMIT64: usize = 261;
+    pub const NAME_TO_HANDLE_AT: usize = 264;
     pub const SYNCFS: usize = 267;
     pub const SENDMMSG: usize = 269;
     pub const GETRANDOM: usize = 278;
@@ -175,6 +193,12 @@ mod aarch64 {
     pub const PWRITEV2: usize = 287;
     pub const STATX: usize = 291;
     pub const CLOSE_RANGE: usize = 436;
+    pub const OPENAT2: usize = 437;
     pub const FACCESSAT2: usize = 439;
     pub const EPOLL_PWAIT2: usize = 441;
+    pub const FCHMODAT2: usize = 452;
+    pub const SETXATTRAT: usize = 463;
+    pub const GETXATTRAT: usize = 464;
+    pub const LISTXATTRAT: usize = 465;
+    pub const REMOVEXATTRAT: usize = 466;
 }

@@ -3,14 +3,20 @@
 use core::ffi::{c_char, c_int, c_long, c_uint, c_void};
 
 use super::raw_call;
-use crate::exports::path;
+use crate::caller_path::Look;
+use crate::exports::path::{self, Named};
 use crate::place::{self, WORKING_DIRECTORY};
 use crate::raw::number;
 
 /// The numbers that [`call`] knows.
 pub(super) const NUMBERS: &[usize] = &[
     number::OPENAT,
+    number::OPENAT2,
     number::READLINKAT,
+    number::FACCESSAT,
+    number::FACCESSAT2,
+    number::FCHMODAT,
+    number::UTIMENSAT,
     number::NEWFSTATAT,
     number::STATX,
     #[cfg(target_arch = "x86_64")]
@@ -21,6 +27,12 @@ pub(super) const NUMBERS: &[usize] = &[
     number::LSTAT,
     #[cfg(target_arch = "x86_64")]
     number::READLINK,
+    #[cfg(target_arch = "x86_64")]
+    number::ACCESS,
+    #[cfg(target_arch = "x86_64")]
+    number::CHMOD,
+    #[cfg(target_arch = "x86_64")]
+    number::CHOWN,
 ];
 
 /// Makes the call, if any path can lead to something of ours.
@@ -40,7 +52,7 @@ pub(super) unsafe fn call(number: usize, arguments: [usize; 6]) -> Option<c_long
     // SAFETY: by this function's contract.
     let made = || unsafe { raw_call(number, arguments) };
     Some(match number {
-        number::OPENAT => {
+        number::OPENAT | number::OPENAT2 => {
             // SAFETY: the call was made with this path.
             unsafe { path::after_opening(made() as c_int, directory, below) }.into()
         }
@@ -75,6 +87,23 @@ pub(super) unsafe fn call(number: usize, arguments: [usize; 6]) -> Option<c_long
         number::LSTAT => {
             // SAFETY: the arguments are the caller's.
             unsafe { path::fstatat(WORKING_DIRECTORY, path, b as *mut c_void, path::SYMLINK_NOFOLLOW) }.into()
+        }
+        number::FACCESSAT | number::FACCESSAT2 | number::FCHMODAT | number::UTIMENSAT => {
+            let look = if matches!(number, number::FCHMODAT | number::UTIMENSAT) { Look::Before } else { Look::After };
+            let flags = if matches!(number, number::FACCESSAT2 | number::UTIMENSAT) { d as c_int } else { 0 };
+            // SAFETY: by this function's contract.
+            let call =
+                |directory, path| unsafe { raw_call(number, [directory as usize, path as usize, c, d, e, 0]) as isize };
+            // SAFETY: the path is the caller's.
+            unsafe { Named { look, directory, path: below, flags }.call(call) as c_long }
+        }
+        #[cfg(target_arch = "x86_64")]
+        number::ACCESS | number::CHMOD | number::CHOWN => {
+            let look = if number == number::ACCESS { Look::After } else { Look::Before };
+            // SAFETY: by this function's contract.
+            let call = |_, path| unsafe { raw_call(number, [path as usize, b, c, 0, 0, 0]) as isize };
+            // SAFETY: the path is the caller's.
+            unsafe { Named::by_path(look, path).call(call) as c_long }
         }
         _ => return None,
     })
