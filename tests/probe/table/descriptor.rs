@@ -137,7 +137,7 @@ fn add_foreign(table: &mut Table) {
     );
     table.int("SYS_landlock_add_rule", [FD, number(1), Argument::Bytes("zeroes", vec![0; 16]), NULL]);
     table.int("SYS_landlock_restrict_self", [FD, NULL]);
-    table.int("SYS_quotactl_fd", [FD, number(0x80_0001_00), NULL, NULL]);
+    table.int("SYS_quotactl_fd", [FD, number(0x8000_0100), NULL, NULL]);
     table.int("mq_getattr", [FD, Argument::Room(64)]);
     table.int("SYS_mq_getsetattr", [FD, NULL, Argument::Room(64)]);
     table.int("mq_notify SYS_mq_notify", [FD, NULL]);

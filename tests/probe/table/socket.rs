@@ -1,6 +1,6 @@
 //! Calls for sockets, which inotify's descriptor is none.
 
-use crate::argument::{Argument, FD, NOWHERE, NULL, Other, constant, number};
+use crate::argument::{Argument, FD, NOWHERE, NULL, constant, number};
 use crate::row::Table;
 
 fn address() -> Argument {
@@ -80,5 +80,4 @@ pub(crate) fn add(table: &mut Table) {
     table.int("getmsg@GLIBC_2.2.5 putmsg@GLIBC_2.2.5", [FD, NULL, NULL, NULL]);
     table.int("raw:getsockopt", [FD, constant!(SOL_SOCKET), constant!(SO_TYPE), Argument::Room(4), length()]);
     table.int("raw:shutdown", [FD, number(77)]);
-    let _ = Other::File;
 }

@@ -1,6 +1,6 @@
 //! What the descriptor is: status, file system, terminal, attributes.
 
-use crate::argument::{Argument, FD, NOWHERE, NULL, Other, constant, hexadecimal, number};
+use crate::argument::{Argument, FD, NOWHERE, NULL, constant, hexadecimal, number};
 use crate::row::Table;
 
 /// `struct stat`.
@@ -29,12 +29,9 @@ pub(crate) fn extended() -> Argument {
     })
 }
 
+/// `struct statfs`.
 fn file_system() -> Argument {
-    // SAFETY: the structure is integers, so all zeroes is a value.
-    Argument::Shown("file system", size_of::<libc::statfs>(), |bytes| {
-        // The number of free blocks is 0, for there are none.
-        hexadecimal(bytes)
-    })
+    Argument::Room(size_of::<libc::statfs>())
 }
 
 pub(crate) fn add(table: &mut Table) {
@@ -143,5 +140,4 @@ fn add_attributes(table: &mut Table) {
     table.long("SYS_removexattrat", [FD, empty(), path.clone(), name()]);
     table.long("SYS_file_getattr", [FD, empty(), Argument::Room(24), number(24), path.clone()]);
     table.long("SYS_file_setattr", [FD, empty(), Argument::Bytes("zeroes", vec![0; 24]), number(24), path]);
-    let _ = Other::File;
 }

@@ -163,8 +163,10 @@ extern "C-unwind" fn ask(_: *mut c_void) -> *mut c_void {
     let done = |bits: u32| {
         PROGRESS.fetch_or(bits, Ordering::Relaxed);
     };
+    // SAFETY: takes nothing.
+    let this = unsafe { libc::pthread_self() };
     // SAFETY: the thread is this one.
-    unsafe { libc::pthread_cancel(libc::pthread_self()) };
+    unsafe { libc::pthread_cancel(this) };
     // SAFETY: the path lives for ever.
     let wd = unsafe { libc::inotify_add_watch(fd, path, libc::IN_DELETE_SELF) };
     done(u32::from(wd > 0));

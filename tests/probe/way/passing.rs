@@ -29,13 +29,13 @@ fn receive(socket: RawFd, by_many: bool) -> Vec<RawFd> {
         message.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
         message.msg_hdr.msg_controllen = control.0.len() as _;
     }
-    let (first, flags) = (messages.as_mut_ptr(), libc::MSG_CMSG_CLOEXEC);
+    let flags = libc::MSG_CMSG_CLOEXEC;
     let count = if by_many {
         // SAFETY: the messages and what they name live through the call.
-        unsafe { libc::recvmmsg(socket, first, 2, flags as _, std::ptr::null_mut()) }
+        unsafe { libc::recvmmsg(socket, messages.as_mut_ptr(), 2, flags as _, std::ptr::null_mut()) }
     } else {
         // SAFETY: the message and what it names live through the call.
-        let result = unsafe { libc::recvmsg(socket, &raw mut (*first).msg_hdr, flags) };
+        let result = unsafe { libc::recvmsg(socket, &raw mut messages[0].msg_hdr, flags) };
         i32::from(result >= 0)
     };
     assert!(count > 0, "a message comes: {}", nix::errno::Errno::last());

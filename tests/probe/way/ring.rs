@@ -66,8 +66,9 @@ impl Ring {
     }
 
     fn word(&self, offset: u32) -> &AtomicU32 {
+        let word = self.queues.wrapping_add(offset as usize).cast();
         // SAFETY: the kernel's offsets lie in the mapping, which lives as long as the process.
-        unsafe { &*self.queues.add(offset as usize).cast::<AtomicU32>() }
+        unsafe { AtomicU32::from_ptr(word) }
     }
 
     /// Queues one request and tells the kernel; `wait` for how many to be complete.
@@ -90,7 +91,7 @@ impl Ring {
             0,
         ];
         // SAFETY: the index lies in the mapping of eight entries.
-        unsafe { self.entries.add(index as usize).write(entry) };
+        unsafe { self.entries.wrapping_add(index as usize).write(entry) };
         self.word(array + 4 * index).store(index, Ordering::Relaxed);
         self.word(tail).store(at + 1, Ordering::Release);
         self.enter(1, 0);

@@ -3,7 +3,7 @@
 use std::ffi::{CString, c_int, c_void};
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -174,8 +174,7 @@ pub(crate) fn exec(folder: &Path) {
         for name in ["unread", "unread too"] {
             fs::write(folder.join(name), "").expect("a file");
         }
-        // SAFETY: takes a number only.
-        let input = unsafe { OwnedFd::from_raw_fd(libc::dup(fd)) };
+        let input = nix::unistd::dup(&instance).expect("a descriptor");
         let mut command = Command::new(std::env::current_exe().expect("this program"));
         command.args([crate::ARGUMENT, "image"]).arg(folder).stdin(input).stdout(Stdio::piped());
         if by_fork {
