@@ -155,6 +155,7 @@ fn add_foreign(table: &mut Table) {
             return format!("io_setup {}", said(made as i32));
         }
         let mut buffer = [0_u8; 64];
+        state.settle();
         // struct iocb: data, key and flags, opcode IOCB_CMD_PREAD, priority and descriptor, buffer, length, offset.
         let descriptor = (state.fd() as u64) << 32;
         let mut control = [0_u64, 0, descriptor, buffer.as_mut_ptr() as u64, 64, 0, 0, 0];

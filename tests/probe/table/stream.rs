@@ -46,6 +46,8 @@ pub(crate) fn add(table: &mut Table) {
 }
 
 fn through_stream(state: &mut State, mode: &std::ffi::CStr) -> String {
+    // Libc's streams read past the shim, where nothing waits for what has happened to arrive.
+    state.settle();
     let other = state.other(Other::Duplicate);
     // SAFETY: takes a number only.
     let fd = unsafe { libc::dup(other) };
@@ -71,6 +73,8 @@ fn through_stream(state: &mut State, mode: &std::ffi::CStr) -> String {
 }
 
 fn block(state: &State, buffer: &mut [u8; 64]) -> libc::aiocb {
+    // Libc's threads read past the shim.
+    state.settle();
     // SAFETY: the structure is integers and pointers, of which all zeroes is a value.
     let mut control: libc::aiocb = unsafe { std::mem::zeroed() };
     control.aio_fildes = state.fd();
