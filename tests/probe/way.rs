@@ -105,6 +105,19 @@ pub(crate) fn yield_until(mut holds: impl FnMut() -> bool) -> bool {
     })
 }
 
+/// Waits until that thread of this process has come to wait for the events of `fd`: by `read(2)`, or by what stands for it. It may
+/// have slept before on its way there.
+pub(crate) fn waits_for(thread: i32, fd: i32) -> bool {
+    let path = format!("/proc/self/task/{thread}/syscall");
+    yield_until(|| {
+        let call = std::fs::read_to_string(&path).unwrap_or_default();
+        let mut words = call.split(' ');
+        let number = words.next().and_then(|number| number.parse().ok());
+        let is_read = [libc::SYS_read, libc::SYS_recvfrom, libc::SYS_recvmsg].map(Some).contains(&number);
+        is_read && words.next() == Some(&format!("{fd:#x}"))
+    })
+}
+
 /// Waits until that thread of this process sleeps in a call, and stays there.
 pub(crate) fn is_asleep(thread: i32) -> bool {
     let path = format!("/proc/self/task/{thread}/stat");

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::instance;
 use crate::table::said;
-use crate::way::{is_asleep, yield_until};
+use crate::way::{waits_for, yield_until};
 
 /// The file is held by the call that waits: the reader stays, and gets the next events.
 pub(crate) fn closed(folder: &Path) {
@@ -15,7 +15,6 @@ pub(crate) fn closed(folder: &Path) {
         for how in ["close", "dup2", "close_range"] {
             let fd = instance::open(libc::IN_CLOEXEC).into_raw_fd();
             instance::watch(fd, folder, libc::IN_CREATE);
-            // The instance lives on, so that an event can come; natively that needs no duplicate.
             let thread = AtomicI32::new(0);
             let got = std::thread::scope(|scope| {
                 let reader = scope.spawn(|| {
@@ -25,7 +24,7 @@ pub(crate) fn closed(folder: &Path) {
                     instance::read(fd, &mut buffer).map(|length| instance::events(&buffer[..length]))
                 });
                 assert!(yield_until(|| thread.load(Ordering::Acquire) != 0), "the thread runs");
-                assert!(is_asleep(thread.load(Ordering::Relaxed)), "the reader waits");
+                assert!(waits_for(thread.load(Ordering::Relaxed), fd), "the reader waits");
                 let result = match how {
                     // SAFETY: nobody uses the number any more but the reader who is blocked.
                     "close" => unsafe { libc::close(fd) },
