@@ -16,18 +16,25 @@ use crate::symbol::Function;
 ///
 /// If there is none to be had.
 pub(crate) fn open(flags: i32) -> OwnedFd {
+    // SAFETY: takes flags only.
+    let fd = when_there_is_a_place(|| unsafe { libc::inotify_init1(flags) });
+    assert!(fd >= 0, "inotify_init1: {}", Errno::last());
+    is_of_its_side(fd);
+    // SAFETY: the call has just returned this descriptor.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Repeats what opens an instance while it gives EMFILE.
+pub(crate) fn when_there_is_a_place(open: impl Fn() -> RawFd) -> RawFd {
     for _ in 0..400_000 {
-        // SAFETY: takes flags only.
-        let fd = unsafe { libc::inotify_init1(flags) };
-        if fd >= 0 {
-            is_of_its_side(fd);
-            // SAFETY: the call has just returned this descriptor.
-            return unsafe { OwnedFd::from_raw_fd(fd) };
+        let fd = open();
+        if fd >= 0 || Errno::last() != Errno::EMFILE {
+            return fd;
         }
-        assert_eq!(Errno::last(), Errno::EMFILE, "inotify_init1");
-        std::thread::yield_now();
+        // SAFETY: takes nothing.
+        unsafe { libc::sched_yield() };
     }
-    panic!("inotify_init1: {}", Errno::EMFILE);
+    -1
 }
 
 /// Under `uinotify run` every instance is emulated, however it was opened; else the comparison would be one of like with like.

@@ -76,7 +76,14 @@ fn call(function: &Function, arguments: &[Argument], kind: Kind, state: &mut Sta
         state.settle();
     }
     Errno::set_raw(UNTOUCHED);
-    let result = function.call(registers)?;
+    let mut result = function.call(registers)?;
+    if kind == Kind::Descriptor && result as i32 == -1 && Errno::last() == Errno::EMFILE {
+        result = crate::instance::when_there_is_a_place(|| {
+            Errno::set_raw(UNTOUCHED);
+            function.call(registers).unwrap_or(-1) as i32
+        })
+        .into();
+    }
     let errno = Errno::last_raw();
     let result = match kind {
         Kind::Int => (result as i32).to_string(),

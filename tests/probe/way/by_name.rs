@@ -33,7 +33,7 @@ fn session(folder: &Path, call: Call<'_>) {
     let path = CString::new(folder.as_os_str().as_bytes()).expect("a path");
     let number = path.as_ptr() as usize;
     for init in [c"inotify_init", c"inotify_init1"] {
-        let fd = call(init, &[0]) as i32;
+        let fd = crate::instance::when_there_is_a_place(|| call(init, &[0]) as i32);
         let own = fd as usize;
         println!("{init:?} {}", fd > 2);
         crate::instance::is_of_its_side(fd);

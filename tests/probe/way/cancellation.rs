@@ -177,7 +177,7 @@ extern "C-unwind" fn ask(_: *mut c_void) -> *mut c_void {
     // SAFETY: takes numbers only.
     done(u32::from(unsafe { libc::inotify_rm_watch(fd, wd) } == 0) << 3);
     // SAFETY: takes flags only.
-    let other = unsafe { libc::inotify_init1(libc::IN_CLOEXEC) };
+    let other = instance::when_there_is_a_place(|| unsafe { libc::inotify_init1(libc::IN_CLOEXEC) });
     done(u32::from(other >= 0) << 4);
     // SAFETY: takes numbers only.
     let duplicate = unsafe { libc::dup2(other, 700) };

@@ -31,7 +31,7 @@ extern "C" fn child(fd: *mut c_void) -> c_int {
     // SAFETY: the path lives for ever.
     FOUND[0].store(unsafe { libc::inotify_add_watch(fd, path, libc::IN_CREATE) }, Ordering::Relaxed);
     // SAFETY: takes flags only.
-    let new = unsafe { libc::inotify_init1(libc::IN_NONBLOCK) };
+    let new = instance::when_there_is_a_place(|| unsafe { libc::inotify_init1(libc::IN_NONBLOCK) });
     FOUND[1].store(new, Ordering::Relaxed);
     // SAFETY: the path lives for ever.
     FOUND[2].store(unsafe { libc::inotify_add_watch(new, path, libc::IN_CREATE) }, Ordering::Relaxed);
