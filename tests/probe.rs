@@ -24,6 +24,8 @@ mod instance;
 mod process;
 #[path = "probe/row.rs"]
 mod row;
+#[path = "probe/rules.rs"]
+mod rules;
 #[path = "probe/state.rs"]
 mod state;
 #[path = "probe/symbol.rs"]
@@ -49,6 +51,7 @@ fn main() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut trials = vec![Trial::test("table::side_by_side", compare::side_by_side)];
+    trials.push(Trial::test("table::every_rule_is_shown", rules::are_shown));
     trials.push(Trial::ignorable_test("way::next_of_a_library", way::library::next_of_a_library));
     for &(name, _) in way::PROGRAMS {
         trials.push(Trial::ignorable_test(format!("way::{name}"), move || way::compare(name, Side::Emulated)));

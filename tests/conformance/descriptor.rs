@@ -273,29 +273,29 @@ fn foreign() -> Vec<Case> {
     };
     let this = slot(0);
     vec![
-        alone("mmap of the descriptor is ENODEV", odd(0, Oddity::Map), "ENODEV 48 EAGAIN"),
-        alone("fsync of the descriptor is EINVAL", odd(0, Oddity::Synchronise), "EINVAL 48 EAGAIN"),
-        alone("flock of the descriptor is 0", odd(0, Oddity::Lock), "0 48 EAGAIN"),
-        alone("getsockopt of the descriptor is ENOTSOCK", odd(0, Oddity::SocketType), "ENOTSOCK 48 EAGAIN"),
-        alone("recv from the descriptor is ENOTSOCK", odd(0, Oddity::Receive), "ENOTSOCK 48 EAGAIN"),
-        alone("splice from the descriptor is EINVAL", odd(0, Oddity::Splice), "EINVAL 48 EAGAIN"),
+        alone("FD-19 mmap of the descriptor is ENODEV", odd(0, Oddity::Map), "ENODEV 48 EAGAIN"),
+        alone("FD-20 fsync of the descriptor is EINVAL", odd(0, Oddity::Synchronise), "EINVAL 48 EAGAIN"),
+        alone("FD-24 flock of the descriptor is 0", odd(0, Oddity::Lock), "0 48 EAGAIN"),
+        alone("FD-25 getsockopt of the descriptor is ENOTSOCK", odd(0, Oddity::SocketType), "ENOTSOCK 48 EAGAIN"),
+        alone("FD-25 recv from the descriptor is ENOTSOCK", odd(0, Oddity::Receive), "ENOTSOCK 48 EAGAIN"),
+        alone("FD-23 splice from the descriptor is EINVAL", odd(0, Oddity::Splice), "EINVAL 48 EAGAIN"),
         alone(
-            "ftruncate of the descriptor is EINVAL",
+            "FD-20 ftruncate of the descriptor is EINVAL",
             Operation::Ftruncate { descriptor: this, size: 0 },
             "EINVAL 48 EAGAIN",
         ),
         alone(
-            "fchmod of the descriptor is EOPNOTSUPP",
+            "FD-22 fchmod of the descriptor is EOPNOTSUPP",
             Operation::Fchmod { descriptor: this, mode: 0o600 },
             "EOPNOTSUPP 48 EAGAIN",
         ),
         alone(
-            "fallocate of the descriptor is EBADF",
+            "FD-21 fallocate of the descriptor is EBADF",
             Operation::Fallocate { descriptor: this, mode: 0, offset: 0, size: 1 },
             "EBADF 48 EAGAIN",
         ),
         alone(
-            "getdents of the descriptor is ENOTDIR",
+            "FD-26 getdents of the descriptor is ENOTDIR",
             Operation::Getdents { descriptor: this, size: 100 },
             "ENOTDIR 48 EAGAIN",
         ),

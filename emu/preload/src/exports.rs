@@ -294,6 +294,9 @@ fn control(fd: c_int, command: c_int, argument: usize, call: impl FnOnce(c_int) 
     if INSTANCES.contains(fd) && file::is_asked_by_fcntl(command, argument) {
         return file::with_file(fd, call, |refusal| refusal as c_int);
     }
+    if let Err(errno) = file::may_set_flags(fd, command, argument) {
+        return report(Err(errno)) as c_int;
+    }
     let result = call(fd);
     if result < 0 {
         return result;

@@ -3,7 +3,7 @@
 //! What is not about an instance is handed on by a jump, with registers and stack as they came: vfork and clone return twice.
 
 use core::arch::naked_asm;
-use core::ffi::{c_int, c_long, c_ulong, c_void};
+use core::ffi::{c_char, c_int, c_long, c_ulong, c_void};
 use core::mem::offset_of;
 
 use crate::bitmap::{EPOLLS, INSTANCES};
@@ -210,6 +210,7 @@ const ABOUT_THE_FILE: &[usize] = &[
     number::FCHOWNAT,
     number::FCHMODAT2,
     number::NAME_TO_HANDLE_AT,
+    number::CACHESTAT,
     number::SETXATTRAT,
     number::GETXATTRAT,
     number::LISTXATTRAT,
@@ -286,9 +287,9 @@ unsafe fn call(number: usize, arguments: [usize; 6]) -> Option<c_long> {
     match number {
         number::INOTIFY_INIT1 => open_instance(a as c_int),
         // A descriptor without a bit is looked at once more.
-        number::INOTIFY_ADD_WATCH => identity::sought(fd).map(|instance| {
+        number::INOTIFY_ADD_WATCH => identity::sought(fd).map(|_| {
             // SAFETY: the path is the caller's.
-            report(unsafe { instance::add_watch(&instance, b as *const u8, c as u32) }) as c_long
+            c_long::from(unsafe { super::inotify_add_watch(fd, b as *const c_char, c as u32) })
         }),
         number::INOTIFY_RM_WATCH => {
             identity::sought(fd).map(|instance| report(instance::remove_watch(&instance, b as c_int)) as c_long)

@@ -9,7 +9,7 @@ use crate::errno::report;
 use crate::identity::Instance;
 use crate::next::{NEXT, address};
 use crate::raw::{Errno, F_DUPFD, F_DUPFD_CLOEXEC, F_GETFL, MAP_ANONYMOUS, number};
-use crate::{identity, stand_in};
+use crate::{identity, raw, stand_in};
 
 /// Makes the call with the instance's stand-in; `refuse` gives what it returns where there is none.
 pub(super) fn with_stand_in<T>(
@@ -156,6 +156,20 @@ macro_rules! map {
 }
 
 map! { mmap mmap64 }
+
+/// Flags that `F_SETFL` refuses for the file's sake: what the kernel says of them is asked of another anonymous file.
+pub(super) fn may_set_flags(fd: c_int, command: c_int, flags: usize) -> Result<(), Errno> {
+    const F_SETFL: c_int = 4;
+    const O_NOATIME: usize = 0o1_000_000;
+    if command != F_SETFL || flags & O_NOATIME == 0 || identity::hinted(fd).is_none() {
+        return Ok(());
+    }
+    // Without a number for it the kernel is left to say.
+    let Ok(other) = raw::event_descriptor() else { return Ok(()) };
+    let result = raw::fcntl(other, F_SETFL, flags);
+    let _ = raw::close(other);
+    result.map(drop)
+}
 
 /// Does this command of `fcntl` ask about the file, and not about the descriptor, how it is open, or a lock that can be had?
 pub(super) fn is_asked_by_fcntl(command: c_int, argument: usize) -> bool {

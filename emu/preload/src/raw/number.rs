@@ -104,6 +104,7 @@ mod x86_64 {
     pub const OPENAT2: usize = 437;
     pub const FACCESSAT2: usize = 439;
     pub const EPOLL_PWAIT2: usize = 441;
+    pub const CACHESTAT: usize = 451;
     pub const FCHMODAT2: usize = 452;
     pub const SETXATTRAT: usize = 463;
     pub const GETXATTRAT: usize = 464;
@@ -196,6 +197,7 @@ mod aarch64 {
     pub const OPENAT2: usize = 437;
     pub const FACCESSAT2: usize = 439;
     pub const EPOLL_PWAIT2: usize = 441;
+    pub const CACHESTAT: usize = 451;
     pub const FCHMODAT2: usize = 452;
     pub const SETXATTRAT: usize = 463;
     pub const GETXATTRAT: usize = 464;
