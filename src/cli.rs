@@ -1,17 +1,20 @@
 //! The command line: what it takes, and which exit status it gives.
 
 use std::ffi::OsString;
-use std::os::fd::RawFd;
+use std::io::Write;
+use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use uinotify_host::{LimitOverrides, SetNextWd};
 
 use crate::notice::notice;
 use crate::run::EXIT_OWN_ERROR;
 use crate::settings::Settings;
-use crate::{env, fdinfo, number, ps, run, serve};
+use crate::{emulate, env, fdinfo, number, process, ps, run, serve, shim_file};
 
 /// Exit status of a command other than `run` that has failed.
 const EXIT_FAILURE: u8 = 1;
@@ -40,6 +43,11 @@ enum Command {
     Serve(ServeArguments),
     /// Print what puts the programs of a shell under a server: eval "$(uinotify env --socket PATH)"
     Env(EnvArguments),
+    /// Print the path of the library, for LD_PRELOAD: it gives each program an emulator of its own
+    Library,
+    /// What the library starts for a program without an emulator
+    #[command(hide = true)]
+    Emulate(EmulateArguments),
     /// Show the emulated inotify instances of this user, with their watches
     Ps(PsArguments),
     /// Print /proc/PID/fdinfo/FD of emulated inotify descriptors, as the process sees it
@@ -107,6 +115,13 @@ struct EnvArguments {
     /// Where the server is
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
+}
+
+#[derive(Args)]
+struct EmulateArguments {
+    /// Takes the address, and ends with the program
+    #[arg(long, value_name = "N")]
+    ready_fd: RawFd,
 }
 
 #[derive(Args)]
@@ -201,15 +216,31 @@ impl From<RunArguments> for run::Options {
 }
 
 fn serve(arguments: ServeArguments) -> Result<(), u8> {
-    let ready = arguments.ready_fd.map(serve::ready_descriptor).transpose().map_err(|problem| {
-        notice(format_args!("invalid value for --ready-fd: {problem}"));
-        EXIT_USAGE
-    })?;
+    let ready = arguments.ready_fd.map(ready_descriptor).transpose()?;
     let ServeArguments { socket, all_users, emulator, .. } = arguments;
     serve::serve(serve::Options { settings: emulator.into(), socket, all_users, ready }).map_err(|error| {
         notice(error);
         EXIT_FAILURE
     })
+}
+
+fn emulate(arguments: &EmulateArguments) -> Result<(), u8> {
+    // The program has the message, and its standard error is not ours.
+    emulate::emulate(&ready_descriptor(arguments.ready_fd)?).map_err(|_| EXIT_FAILURE)
+}
+
+fn ready_descriptor(number: RawFd) -> Result<OwnedFd, u8> {
+    process::take_descriptor(number).map_err(|problem| {
+        notice(format_args!("invalid value for --ready-fd: {problem}"));
+        EXIT_USAGE
+    })
+}
+
+/// Prints the path of the library.
+fn library() -> anyhow::Result<()> {
+    let mut line = shim_file::install_for_user()?.into_os_string().into_vec();
+    line.push(b'\n');
+    std::io::stdout().write_all(&line).context("cannot write to standard output")
 }
 
 /// The exit status of a command other than `run`; says why it has failed.
@@ -248,6 +279,8 @@ pub fn main() -> ExitCode {
             }
         },
         Command::Serve(arguments) => serve(arguments).map_or_else(ExitCode::from, |()| ExitCode::SUCCESS),
+        Command::Library => exit_code(library()),
+        Command::Emulate(arguments) => emulate(&arguments).map_or_else(ExitCode::from, |()| ExitCode::SUCCESS),
         Command::Env(arguments) => exit_code(env::env(&arguments.socket)),
         Command::Ps(arguments) => exit_code(ps::ps(arguments.json, arguments.socket.as_deref())),
         Command::Fdinfo(arguments) => exit_code(fdinfo::fdinfo(arguments.pid, arguments.fd)),

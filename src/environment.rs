@@ -38,13 +38,18 @@ fn changed(
     let before = environment.iter().find(|(name, _)| name == PRELOAD).map(|(_, value)| value.clone());
     set(&mut environment, PRELOAD, preload(shim, before.as_deref()));
 
+    set(&mut environment, SOCKET, address(socket, token));
+    environment
+}
+
+/// Where an emulator is, and what it wants to hear.
+pub(crate) fn address(socket: &Path, token: [u8; 16]) -> OsString {
     let mut address = socket.as_os_str().to_owned();
     address.push(TOKEN_SEPARATOR);
     for byte in token {
         address.push(format!("{byte:02x}"));
     }
-    set(&mut environment, SOCKET, address);
-    environment
+    address
 }
 
 fn set(environment: &mut Vec<(OsString, OsString)>, name: &str, value: OsString) {

@@ -4,6 +4,7 @@
 //! shim where a program's dynamic linker finds it ([`shim_file`]), and shows what emulators are doing ([`ps`], [`fdinfo`]).
 
 pub mod cli;
+pub mod emulate;
 pub mod env;
 mod environment;
 pub mod fdinfo;

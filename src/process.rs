@@ -2,9 +2,10 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::prctl;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{Pid, chdir, dup2_stdin, dup2_stdout, setsid};
@@ -92,4 +93,24 @@ pub(crate) fn raise_descriptor_limit() {
         // SAFETY: `limit` outlives the call, which only reads it. A refusal leaves the limit as it was.
         unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
     }
+}
+
+/// Takes the descriptor that the caller has left open under this number.
+///
+/// # Errors
+/// It is not open, or not for writing.
+pub(crate) fn take_descriptor(number: RawFd) -> Result<OwnedFd, String> {
+    if number < 0 {
+        return Err("a descriptor is a number from 0 on".to_owned());
+    }
+    // SAFETY: it is closed or the caller's, who has left it to us; the number is checked by the next call.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    let flags = fcntl(borrowed, FcntlArg::F_GETFL).map_err(|_| "no such descriptor is open".to_owned())?;
+    if OFlag::from_bits_retain(flags) & OFlag::O_ACCMODE == OFlag::O_RDONLY {
+        return Err("the descriptor is not open for writing".to_owned());
+    }
+    // exec has left it open; the next one is not to.
+    let _ = fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
+    // SAFETY: as above, and nothing else in this process uses it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }

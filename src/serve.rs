@@ -3,12 +3,12 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::thread;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::OFlag;
 use nix::sys::signal::{SigHandler, SigSet, Signal};
 use nix::unistd::{chdir, geteuid, pipe2};
 use uinotify_host::{Admission, Emulator, Lifetime};
@@ -91,24 +91,6 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
         let _ = File::from(ready).write_all(b"\n");
     }
     emulator.serve(&listeners, lifeline.as_fd()).map_err(cannot("go on serving"))
-}
-
-/// Takes the descriptor that the caller has left open under this number.
-///
-/// # Errors
-/// It is not open, or not for writing.
-pub fn ready_descriptor(number: RawFd) -> Result<OwnedFd, String> {
-    if number < 0 {
-        return Err("a descriptor is a number from 0 on".to_owned());
-    }
-    // SAFETY: it is closed or the caller's, who has left it to us; the number is checked by the next call.
-    let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
-    let flags = fcntl(borrowed, FcntlArg::F_GETFL).map_err(|_| "no such descriptor is open".to_owned())?;
-    if OFlag::from_bits_retain(flags) & OFlag::O_ACCMODE == OFlag::O_RDONLY {
-        return Err("the descriptor is not open for writing".to_owned());
-    }
-    // SAFETY: as above, and nothing else in this process uses it.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// The signals that end the server, blocked.

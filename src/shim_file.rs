@@ -6,7 +6,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
@@ -102,7 +102,24 @@ fn install_into(folder: &Path) -> io::Result<PathBuf> {
         write_out(folder, &path)?;
     }
     try_to_load(&path)?;
+    link_emulator(&path);
     Ok(path)
+}
+
+/// Leaves a link to this command beside the library, by which a program that preloads it alone finds an emulator. Where that
+/// fails, such a program is told; the others need none.
+fn link_emulator(library: &Path) {
+    let link = library.with_extension("emulator");
+    // A file that is no longer there has "(deleted)" behind its path.
+    let Some(command) = std::env::current_exe().ok().filter(|command| command.exists()) else { return };
+    if fs::read_link(&link).is_ok_and(|target| target == command) {
+        return;
+    }
+    let temporary = library.with_extension(format!("{}.new", std::process::id()));
+    let _ = fs::remove_file(&temporary);
+    if symlink(&command, &temporary).and_then(|()| fs::rename(&temporary, &link)).is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
 }
 
 /// Whether `path` holds the shim's bytes and nobody else can change them.
@@ -183,7 +200,8 @@ mod tests {
         std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
         install_into(&folder.path().join("a/b")).unwrap();
         assert!(fs::symlink_metadata(&path).unwrap().is_file());
-        assert_eq!(fs::read_dir(folder.path().join("a/b")).unwrap().count(), 1, "no temporary file is left");
+        assert_eq!(fs::read_dir(folder.path().join("a/b")).unwrap().count(), 2, "no temporary file is left");
+        assert_eq!(fs::read_link(path.with_extension("emulator")).unwrap(), std::env::current_exe().unwrap());
     }
 
     #[test]

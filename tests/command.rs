@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+#[path = "command/bare.rs"]
+mod bare;
 #[path = "command/emulation.rs"]
 mod emulation;
 #[path = "command/fdinfo.rs"]
@@ -88,9 +90,27 @@ fn main() -> ExitCode {
             "serve::a_program_that_gives_up_root_is_another_user",
             serve::a_program_that_gives_up_root_is_another_user,
         ),
+        Trial::ignorable_test(
+            "serve::the_name_of_a_dead_server_is_no_server",
+            serve::the_name_of_a_dead_server_is_no_server,
+        ),
         Trial::test("serve::all_users_is_for_root", serve::all_users_is_for_root),
         Trial::test("fdinfo::the_text_is_what_the_process_sees", fdinfo::the_text_is_what_the_process_sees),
         Trial::test("fdinfo::wrong_arguments_are_named", fdinfo::wrong_arguments_are_named),
+        Trial::test("bare::a_program_has_an_emulator_of_its_own", bare::a_program_has_an_emulator_of_its_own),
+        Trial::test("bare::wait_does_not_see_the_emulator", bare::wait_does_not_see_the_emulator),
+        Trial::test("bare::who_takes_in_orphans_gets_the_emulator", bare::who_takes_in_orphans_gets_the_emulator),
+        Trial::test("bare::threads_share_an_emulator", bare::threads_share_an_emulator),
+        Trial::test("bare::parent_and_child_have_instances", bare::parent_and_child_have_instances),
+        Trial::test(
+            "bare::a_child_does_not_wait_for_a_thread_of_its_parent",
+            bare::a_child_does_not_wait_for_a_thread_of_its_parent,
+        ),
+        Trial::test("bare::standard_descriptors_may_be_closed", bare::standard_descriptors_may_be_closed),
+        Trial::test("bare::the_next_instance_finds_another_emulator", bare::the_next_instance_finds_another_emulator),
+        Trial::test("bare::without_an_emulator_there_is_no_instance", bare::without_an_emulator_there_is_no_instance),
+        Trial::test("bare::the_emulator_is_found_from_the_library", bare::the_emulator_is_found_from_the_library),
+        Trial::test("bare::run_under_a_bare_library_is_the_inner_one", bare::run_under_a_bare_library_is_the_inner_one),
         Trial::test("shim::stands_on_nothing", reach::shim_stands_on_nothing),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

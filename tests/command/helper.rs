@@ -14,6 +14,8 @@ use nix::unistd::Pid;
 
 #[path = "intruder.rs"]
 mod intruder;
+#[path = "own_emulator.rs"]
+mod own_emulator;
 
 /// `_IOW('I', 0, __s32)` of include/uapi/linux/inotify.h.
 const INOTIFY_IOC_SETNEXTWD: libc::c_ulong = 0x4004_4900;
@@ -33,6 +35,14 @@ pub(super) fn main(arguments: &[String]) -> ExitCode {
             let give_up_root = || nix::unistd::setuid(65534.into()).expect("root becomes another user");
             intruder::intrude(Path::new(socket), None, give_up_root, paths);
         }
+        ["squat", name] => squat(name),
+        ["wait-for-children"] => own_emulator::wait_for_children(),
+        ["take-in-orphans"] => own_emulator::take_in_orphans(),
+        ["threads"] => own_emulator::threads(),
+        ["forks"] => own_emulator::forks(),
+        ["fork-in-between", started, go] => own_emulator::fork_in_between(Path::new(started), Path::new(go)),
+        ["without-standard-descriptors", result] => own_emulator::without_standard_descriptors(Path::new(result)),
+        ["open-when-told"] => own_emulator::open_when_told(),
         ["setnextwd", wd] => setnextwd(wd.parse().expect("a number")),
         _ => panic!("no such helper: {arguments:?}"),
     }
@@ -90,6 +100,16 @@ fn add_watch(inotify: &OwnedFd, path: &Path) -> Result<i32, Errno> {
     let path = CString::new(path.as_os_str().as_bytes()).expect("a path without NUL");
     // SAFETY: the path ends with NUL and outlives the call.
     Errno::result(unsafe { libc::inotify_add_watch(inotify.as_raw_fd(), path.as_ptr(), libc::IN_CREATE) })
+}
+
+/// Listens at the abstract name, until its input ends, and answers nobody.
+fn squat(name: &str) {
+    use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+    let listener = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::empty(), None).expect("a socket");
+    bind(listener.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes()).expect("short")).expect("a free name");
+    listen(&listener, Backlog::new(4).expect("a small number")).expect("it is bound");
+    say("ready");
+    stdin().read_line(&mut String::new()).expect("a pipe can be read");
 }
 
 /// Watches `folder` and, when told, makes a file there and shows the event.

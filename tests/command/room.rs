@@ -44,7 +44,14 @@ impl Room {
     pub(super) fn command(&self, program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.args(arguments).env("XDG_RUNTIME_DIR", self.folder.path()).stdin(Stdio::null());
-        for name in ["LD_PRELOAD", "UINOTIFY_SOCKET", "UINOTIFY_DISABLE", "UINOTIFY_LOG", "UINOTIFY_SETTLE"] {
+        for name in [
+            "LD_PRELOAD",
+            "UINOTIFY_SOCKET",
+            "UINOTIFY_DISABLE",
+            "UINOTIFY_LOG",
+            "UINOTIFY_SETTLE",
+            "UINOTIFY_EMULATOR",
+        ] {
             command.env_remove(name);
         }
         command.stderr(File::create(self.path("stderr")).expect("a file in a folder of our own"));

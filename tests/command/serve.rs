@@ -402,3 +402,28 @@ pub(super) fn a_program_that_gives_up_root_is_another_user() -> Result<Completio
     assert_eq!(ended.stdout, expected, "{}", ended.stderr);
     Ok(Completion::Completed)
 }
+
+/// Abstract names are anybody's: a program does not ask whoever has taken that of a server that is gone.
+pub(super) fn the_name_of_a_dead_server_is_no_server() -> Result<Completion, Failed> {
+    if let Some(ignored) = root_only() {
+        return Ok(ignored);
+    }
+    let room = Room::new();
+    let place = room.path("gone");
+    let place = place.to_str().ok_or("UTF-8")?;
+    let mut command = room.command(helper_for_others(&room), &["--helper", "squat", place]);
+    let mut squatter = Running::start(command.uid(ANOTHER).stdin(Stdio::piped()));
+    assert_eq!(squatter.line(), "ready");
+    let library = room.end(&mut room.uinotify(&["library"])).stdout;
+    let program = helper_command(&["watch", "/tmp"]);
+    let mut command = room.command(program[0], &program[1..]);
+    command.env("LD_PRELOAD", library.trim_end()).env("UINOTIFY_SOCKET", place).env("UINOTIFY_LOG", room.path("log"));
+    assert_eq!(room.end(&mut command).stdout, format!("init errno {}\n", libc::ENOMEM));
+    assert_eq!(
+        fs::read_to_string(room.path("log"))?,
+        format!("uinotify: inotify_init: no emulator answers at {place}\n")
+    );
+    drop(squatter.child.stdin.take());
+    assert_eq!(squatter.child.wait()?.code(), Some(0));
+    Ok(Completion::Completed)
+}

@@ -39,7 +39,7 @@ pub fn initialise() {
     next::initialise();
     // SAFETY: libc sets the pointer before it runs constructors.
     let environment = unsafe { environ };
-    settings::initialise(Environment(environment));
+    settings::initialise(Environment(environment), next::own_path().map(CStr::to_bytes));
     memory::initialise();
     if settings::is_active() {
         identity::find_inherited();

@@ -1,6 +1,6 @@
 //! `libuinotify.so`: the library that is preloaded into programs.
 //!
-//! It runs inside other people's programs, so it allocates nothing, takes no lock, keeps nothing thread-local, never panics and
+//! It runs inside other people's programs, so it allocates nothing, takes no lock (but for the start of an emulator: [`private`]), keeps nothing thread-local, never panics and
 //! leaves `errno` alone on success. It knows an emulated descriptor by a bit, which is a hint, and by the name of the socket's
 //! other end, which is the proof. A call on any other descriptor pays the test of the bit.
 //!
@@ -8,6 +8,7 @@
 //! of the package `uinotify` builds it once more, so configured, as a cdylib that links against nothing.
 #![no_std]
 
+pub mod address;
 pub mod bitmap;
 pub mod caller_memory;
 pub mod caller_path;
@@ -25,6 +26,7 @@ pub mod message;
 pub mod next;
 pub mod place;
 pub mod poll;
+pub mod private;
 pub mod proc_path;
 pub mod raw;
 pub mod read;

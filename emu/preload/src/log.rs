@@ -18,7 +18,7 @@ pub fn death() {
 /// Writes `uinotify: PARTS` and a newline in one write; nowhere if there is no log.
 pub fn line(parts: &[&[u8]]) {
     let target = settings::log();
-    if target.len() < 2 {
+    if target.is_empty() {
         return;
     }
     let mut text = [0; LINE_BYTES_MAX];
@@ -38,12 +38,12 @@ pub fn line(parts: &[&[u8]]) {
         *to = b'\n';
     }
     let text = text.get(..=end).unwrap_or(&[]);
-    if target == b"stderr\0" {
+    if target == c"stderr" {
         let _ = raw::write(2, text);
         return;
     }
     // SAFETY: `target` is zero-terminated and lives for ever.
-    if let Ok(fd) = unsafe { raw::open(target.as_ptr(), O_WRONLY_CREAT_APPEND | raw::O_CLOEXEC) } {
+    if let Ok(fd) = unsafe { raw::open(target.as_ptr().cast(), O_WRONLY_CREAT_APPEND | raw::O_CLOEXEC) } {
         let _ = raw::write(fd, text);
         let _ = raw::close(fd);
     }

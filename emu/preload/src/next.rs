@@ -3,8 +3,8 @@
 //! They are found by walking the loaded objects' own tables. `dlsym` may allocate and lock, `dlvsym` is missing in musl, and
 //! either would be the interposed one.
 
-use core::ffi::{c_char, c_int, c_void};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::ffi::{CStr, c_char, c_int, c_void};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use crate::errno;
 
@@ -125,6 +125,16 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
+/// The name under which this library was loaded; null before the constructor.
+static OWN_NAME: AtomicPtr<c_char> = AtomicPtr::new(core::ptr::null_mut());
+
+/// The path of this library, as the dynamic linker found it.
+pub fn own_path() -> Option<&'static CStr> {
+    let name = OWN_NAME.load(Ordering::Relaxed);
+    // SAFETY: the name is the dynamic linker's, which keeps it with the object; this one is never unloaded while it runs.
+    (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) })
+}
+
 /// The beginning and the end of libc in memory.
 static LIBC: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 
@@ -151,6 +161,9 @@ unsafe extern "C" fn visit(object: *const LoadedObject, _size: usize, data: *mut
     let walk = unsafe { &mut *data.cast::<Walk>() };
     if !walk.is_behind_us {
         walk.is_behind_us = holds(object, initialise as fn() as usize);
+        if walk.is_behind_us {
+            OWN_NAME.store(object.name.cast_mut(), Ordering::Relaxed);
+        }
         return 0;
     }
     if holds(object, errno::location()) {

@@ -10,6 +10,7 @@ use crate::descriptor_path::DescriptorPath;
 use crate::identity::{self, Instance};
 use crate::proc_path::{self, ProcPath, Process, View};
 use crate::raw::{self, Errno};
+use crate::settings::Emulator;
 use crate::{request, settings, stand_in};
 
 /// `AT_FDCWD`.
@@ -168,7 +169,11 @@ unsafe fn resolve(look: Look, directory: i32, path: *const u8) -> Option<Place> 
     }
     text.add_string(bytes())?;
     match proc_path::parse(text.as_bytes())? {
-        ProcPath::Limit(file) => settings::emulator().is_some().then_some(Place::Limit(file)),
+        ProcPath::Limit(file) => match settings::emulator()? {
+            // Its limits are the machine's.
+            Emulator::Private => None,
+            Emulator::At(_) | Emulator::Unknown => Some(Place::Limit(file)),
+        },
         ProcPath::Descriptor { process, view, fd } => {
             let holder = match process {
                 Process::Numbered(digits) if !is_own(digits) => other_holder(text.as_c_str(), view, digits, fd),

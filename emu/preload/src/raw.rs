@@ -40,6 +40,7 @@ fn outcome(result: isize) -> Outcome {
 }
 
 pub mod number;
+pub mod process;
 
 /// One system call.
 ///

@@ -7,10 +7,13 @@
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use uinotify_wire::{REPLY_BYTES, Reply, Request, RequestKind, TOKEN_BYTES, VALUE_OFFSET};
+use uinotify_wire::{REPLY_BYTES, Reply, Request, RequestKind, VALUE_OFFSET};
 
+use crate::address::Address;
 use crate::identity::Instance;
-use crate::raw::{self, Errno, IoVec, MSG_CMSG_CLOEXEC, MSG_CTRUNC, MSG_DONTWAIT, MessageHeader};
+use crate::private::{self, Private};
+use crate::raw::{self, Errno, IoVec, MSG_CMSG_CLOEXEC, MSG_CTRUNC, MSG_DONTWAIT, MessageHeader, process};
+use crate::settings::Emulator;
 use crate::{log, memory, settings, slot};
 
 /// Why there is no reply.
@@ -365,12 +368,16 @@ pub fn ask_for_descriptor(instance: &Instance, request: &Request<'_>) -> Result<
 
 /// Asks the emulator of this process's settings, over a connection of the moment.
 pub fn ask_emulator(kind: RequestKind, argument: u64, word: u32) -> Result<(Reply, Option<i32>), Failure> {
-    let emulator = settings::emulator().flatten().ok_or(Failure::Dead)?;
-    let connection = connect(&emulator).map_err(|errno| match errno {
-        Errno::MFILE | Errno::NFILE => Failure::Refused(errno),
-        _ => Failure::Dead,
+    let address = match settings::emulator() {
+        Some(Emulator::At(address)) => *address,
+        Some(Emulator::Private) => private::running().ok_or(Failure::Dead)?,
+        Some(Emulator::Unknown) | None => return Err(Failure::Dead),
+    };
+    let connection = connect(&address).map_err(|refusal| match refusal {
+        Refusal::Errno(errno) => Failure::Refused(errno),
+        Refusal::Nobody => Failure::Dead,
     })?;
-    let request = Request { kind, argument, word, payload: token(&emulator) };
+    let request = Request { kind, argument, word, payload: address.token() };
     let sent = send(connection, &request, &[]);
     let answer = match sent {
         Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => receive(connection, Into::NOTHING, MSG_CMSG_CLOEXEC),
@@ -405,7 +412,7 @@ pub fn with_spare_descriptors<T>(mut attempt: impl FnMut() -> Result<T, Errno>) 
 }
 
 /// Moves a descriptor of the shim's own out of the range that a program looks at; close-on-exec.
-fn high(fd: i32) -> i32 {
+pub fn high(fd: i32) -> i32 {
     // Below the usual limit of 1024, so that the table of descriptors need not grow.
     let limit = raw::descriptor_limit().min(1024) as i32;
     match raw::duplicate_from(fd, limit - limit / 8) {
@@ -426,50 +433,84 @@ pub fn open_instance(flags: i32) -> Result<(i32, i32), Errno> {
     }
 }
 
-fn connect(emulator: &settings::Emulator) -> Result<i32, Errno> {
-    match raw::connect(emulator.path, false) {
-        Err(errno) if errno != Errno::MFILE && errno != Errno::NFILE => {
-            // Another root directory or mount namespace: the abstract name is one for the network namespace.
-            raw::connect(emulator.path, true)
-        }
-        result => result,
-    }
-}
+/// Emulators that may be gone when the program comes to them, one after the other.
+const PRIVATE_EMULATORS_MAX: usize = 4;
 
-fn token(emulator: &settings::Emulator) -> &'static [u8] {
-    if emulator.token.len() == TOKEN_BYTES { emulator.token } else { &[] }
+/// Why no instance was opened.
+enum Refusal {
+    /// Nobody answers.
+    Nobody,
+    /// The emulator, or this process, cannot.
+    Errno(Errno),
 }
 
 fn try_open_instance(flags: i32) -> Result<(i32, i32), Errno> {
-    let emulator = settings::emulator().flatten().ok_or(Errno::NOMEM)?;
-    let connection = match connect(&emulator) {
-        Ok(connection) => connection,
-        Err(errno @ (Errno::MFILE | Errno::NFILE)) => return Err(errno),
-        Err(_) => {
-            log::line(&[b"inotify_init: no emulator answers at ", emulator.path]);
-            return Err(Errno::NOMEM);
+    match settings::emulator() {
+        Some(Emulator::At(address)) => open_at(address, flags).map_err(|refusal| match refusal {
+            Refusal::Errno(errno) => errno,
+            Refusal::Nobody => {
+                log::line(&[b"inotify_init: no emulator answers at ", address.path()]);
+                Errno::NOMEM
+            }
+        }),
+        Some(Emulator::Private) => open_privately(flags),
+        Some(Emulator::Unknown) | None => Err(Errno::NOMEM),
+    }
+}
+
+fn open_privately(flags: i32) -> Result<(i32, i32), Errno> {
+    let mut gone = None;
+    for _ in 0..PRIVATE_EMULATORS_MAX {
+        let Private { address, number, lifeline } = private::emulator(gone)?;
+        let opened = open_at(&address, flags);
+        if let Some(lifeline) = lifeline {
+            let _ = raw::close(lifeline);
         }
-    };
+        match opened {
+            Ok(opened) => return Ok(opened),
+            Err(Refusal::Errno(errno)) => return Err(errno),
+            // It has ended with its last instance.
+            Err(Refusal::Nobody) => gone = Some(number),
+        }
+    }
+    log::line(&[b"inotify_init: no emulator stays"]);
+    Err(Errno::NOMEM)
+}
+
+fn connect(address: &Address) -> Result<i32, Refusal> {
+    match raw::connect(address.path(), false) {
+        Ok(connection) => return Ok(connection),
+        Err(errno @ (Errno::MFILE | Errno::NFILE)) => return Err(Refusal::Errno(errno)),
+        Err(_) => {}
+    }
+    // Another root directory or mount namespace: the abstract name is one for the network namespace.
+    let connection = raw::connect(address.path(), true).map_err(|_| Refusal::Nobody)?;
+    // There everybody can take the name of an emulator that has ended.
+    if process::peer_user(connection).is_ok_and(|user| user == 0 || user == process::effective_user()) {
+        return Ok(connection);
+    }
+    let _ = raw::close(connection);
+    Err(Refusal::Nobody)
+}
+
+fn open_at(address: &Address, flags: i32) -> Result<(i32, i32), Refusal> {
     // The number must be free again for the instance: Linux gives the lowest.
-    let connection = high(connection);
+    let connection = high(connect(address)?);
     let request =
-        Request { kind: RequestKind::Init, argument: u64::from(flags as u32), word: 0, payload: token(&emulator) };
+        Request { kind: RequestKind::Init, argument: u64::from(flags as u32), word: 0, payload: address.token() };
     let cloexec = if flags & raw::O_CLOEXEC != 0 { MSG_CMSG_CLOEXEC } else { 0 };
     let answer = match send(connection, &request, &[]) {
         // An emulator without a descriptor left says so before it has read anything, and hangs up.
         Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => receive(connection, Into::NOTHING, cloexec),
         Err(errno) => Err(Failure::Refused(errno)),
     };
-    let errno = match answer {
+    let refusal = match answer {
         Ok((Reply { errno: 0, .. }, [Some(instance), _])) => return Ok((instance, connection)),
-        Ok((Reply { errno: 0, .. }, _)) => Errno::MFILE,
-        Ok((reply, _)) => Errno(reply.errno as i32),
-        Err(Failure::Refused(errno @ (Errno::MFILE | Errno::NFILE))) => errno,
-        Err(_) => {
-            log::line(&[b"inotify_init: the emulator does not answer at ", emulator.path]);
-            Errno::NOMEM
-        }
+        Ok((Reply { errno: 0, .. }, _)) => Refusal::Errno(Errno::MFILE),
+        Ok((reply, _)) => Refusal::Errno(Errno(reply.errno as i32)),
+        Err(Failure::Refused(errno @ (Errno::MFILE | Errno::NFILE))) => Refusal::Errno(errno),
+        Err(_) => Refusal::Nobody,
     };
     let _ = raw::close(connection);
-    Err(errno)
+    Err(refusal)
 }
