@@ -168,6 +168,16 @@ pub(super) fn without_an_emulator_there_is_no_instance() -> Outcome {
         assert_eq!(log.lines().count(), 1, "{log}");
         assert!(log.contains("cannot start an emulator") && log.contains("UINOTIFY_EMULATOR"), "{log}");
     }
+    // An emulator that cannot go on says why.
+    let _ = fs::remove_file(room.path("log"));
+    let crowded = room.path("crowded");
+    fs::write(&crowded, format!("#!/bin/sh\nulimit -n 5\nexec '{UINOTIFY}' \"$@\"\n"))?;
+    fs::set_permissions(&crowded, fs::Permissions::from_mode(0o755))?;
+    let ended = end(&room, bare(&room, &["watch", "/tmp"]).env("UINOTIFY_EMULATOR", &crowded))?;
+    assert_eq!(ended.stdout, format!("init errno {}\n", libc::ENOMEM));
+    assert!(log(&room).contains("cannot start an emulator: "), "{}", log(&room));
+    assert!(log(&room).contains("Too many open files") || log(&room).contains("EMFILE"), "{}", log(&room));
+
     // UINOTIFY_DISABLE=1 is the kernel's inotify, here as elsewhere.
     let ended = end(&room, bare(&room, &["watch", "/tmp"]).env("UINOTIFY_EMULATOR", "/").env("UINOTIFY_DISABLE", "1"))?;
     assert_eq!(ended.stdout, "wd 1 wd 2\n");
