@@ -30,6 +30,8 @@ mod descriptors;
 mod epoll;
 #[path = "settling/foreign.rs"]
 mod foreign;
+#[path = "settling/hostile.rs"]
+mod hostile;
 #[path = "settling/interruption.rs"]
 mod interruption;
 #[path = "settling/memory.rs"]
@@ -56,6 +58,8 @@ mod threads;
 mod threads_asking;
 #[path = "settling/under.rs"]
 mod under;
+#[path = "settling/wire.rs"]
+mod wire;
 #[path = "settling/writer.rs"]
 mod writer;
 #[path = "settling/writers.rs"]
@@ -89,6 +93,9 @@ fn main() -> Result<ExitCode> {
     // Only what the shim holds beside the instance can be taken from it.
     trials.push(trial("scarcity::numbers_of_the_shims_own_taken", Program::new("taken_numbers")));
     trials.push(Trial::ignorable_test("constructor::of_another_library", constructor::of_another_library));
+    trials.push(Trial::test("hostile::junk_is_told_of", || {
+        hostile::is_told_of_junk(&Program::new("much_junk").options(&["--verbose"]).run()?).map_err(Failed::from)
+    }));
     for (name, by_request, program) in programs(seed)? {
         trials.push(trial(name, program.clone()));
         trials.push(trial(by_request, program.by_request()));
@@ -133,6 +140,20 @@ fn programs(seed: u64) -> Result<Vec<(&'static str, &'static str, Program)>> {
         "scarcity::nobody_listens_to_the_emulator",
         Program::new("unheard").options(&["--verbose"]).unheard(Unheard::Silent),
     );
+    add("hostile::junk_on_a_connection", Program::new("junk_on_a_connection"));
+    add("hostile::junk_over_an_instance", Program::new("junk_over_an_instance"));
+    add("hostile::loops", Program::new("loops"));
+    add("hostile::silent_connections", Program::new("silent_connections"));
+    add("hostile::many_threads", Program::new("many_threads"));
+    add("hostile::many_controls", Program::new("many_controls"));
+    add("hostile::unread_replies", Program::new("unread_replies"));
+    add("hostile::full_pipe", Program::new("full_pipe"));
+    add("hostile::blocking_closes", Program::new("blocking_closes"));
+    add("hostile::shut_down", Program::new("shut_down"));
+    add("hostile::made_up_events", Program::new("made_up_events"));
+    add("hostile::unread_descriptions", Program::new("unread_descriptions"));
+    add("hostile::no_number_left", Program::new("no_number_left"));
+    add("hostile::floods", Program::new("floods"));
     add("descriptors::none_is_left", Program::new("counts"));
     add("descriptors::duplicates", Program::new("duplicates"));
     add("descriptors::fork", Program::new("fork"));
@@ -192,6 +213,21 @@ fn run_program(name: &str, folder: &Path, arguments: &[String]) -> Result<()> {
         ("full_emulator", []) => scarcity::full_emulator(folder),
         ("unheard", []) => scarcity::unheard(folder),
         ("taken_numbers", []) => scarcity::taken_numbers(folder),
+        ("junk_on_a_connection", []) => hostile::junk_on_a_connection(folder),
+        ("much_junk", []) => hostile::much_junk(folder),
+        ("junk_over_an_instance", []) => hostile::junk_over_an_instance(folder),
+        ("loops", []) => hostile::loops(folder),
+        ("silent_connections", []) => hostile::silent_connections(folder),
+        ("many_threads", []) => hostile::many_threads(folder),
+        ("many_controls", []) => hostile::many_controls(folder),
+        ("unread_replies", []) => hostile::unread_replies(folder),
+        ("full_pipe", []) => hostile::full_pipe(folder),
+        ("blocking_closes", []) => hostile::blocking_closes(folder),
+        ("shut_down", []) => hostile::shut_down(folder),
+        ("made_up_events", []) => hostile::made_up_events(folder),
+        ("unread_descriptions", []) => hostile::unread_descriptions(folder),
+        ("no_number_left", []) => hostile::no_number_left(folder),
+        ("floods", []) => hostile::floods(folder),
         ("killed", []) => death::killed(folder),
         ("told_to_a_reader", []) => death::told_to_a_reader(folder),
         ("interrupted", []) => interruption::interrupted(folder),

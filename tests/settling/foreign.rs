@@ -9,6 +9,7 @@ use nix::errno::Errno;
 
 use crate::call::{self, Way};
 use crate::descriptors::{is_emulated, watching};
+use crate::wire;
 
 /// Waits, with an end, until the emulator has taken all that was sent to it over `fd`.
 fn is_taken(fd: RawFd) -> bool {
@@ -35,37 +36,10 @@ fn send(fd: RawFd, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// `sendmsg(2)` of some bytes with as many copies of a descriptor.
+/// Some bytes with as many copies of a descriptor.
 fn send_descriptors(fd: RawFd, bytes: &[u8], count: usize) -> Result<()> {
     let null = fs::File::open("/dev/null")?;
-    let descriptors = vec![null.as_raw_fd(); count];
-    // SAFETY: only computes.
-    let room = unsafe { libc::CMSG_SPACE(u32::try_from(size_of_val(&descriptors[..]))?) } as usize;
-    let mut control = vec![0_u64; room.div_ceil(8)];
-    let mut piece = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-    // SAFETY: all zeroes is a header without anything.
-    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-    header.msg_iov = &raw mut piece;
-    header.msg_iovlen = 1;
-    header.msg_control = control.as_mut_ptr().cast();
-    header.msg_controllen = room as _;
-    // SAFETY: only computes.
-    let length = unsafe { libc::CMSG_LEN(u32::try_from(size_of_val(&descriptors[..]))?) };
-    // SAFETY: the header names the control buffer, which lives through the call.
-    let message = unsafe { libc::CMSG_FIRSTHDR(&raw const header) };
-    // SAFETY: all zeroes is a header without anything.
-    let mut rights: libc::cmsghdr = unsafe { std::mem::zeroed() };
-    (rights.cmsg_level, rights.cmsg_type, rights.cmsg_len) = (libc::SOL_SOCKET, libc::SCM_RIGHTS, length as _);
-    // SAFETY: the control buffer has room for a header, and more.
-    unsafe { message.write(rights) };
-    // SAFETY: the message is within the control buffer.
-    let data = unsafe { libc::CMSG_DATA(message) }.cast::<RawFd>();
-    for (index, descriptor) in descriptors.iter().enumerate() {
-        // SAFETY: the control buffer has room for all of them.
-        unsafe { data.wrapping_add(index).write_unaligned(*descriptor) };
-    }
-    // SAFETY: the header, its piece and its control buffer live through the call.
-    Errno::result(unsafe { uinotify_harness::raw_syscall!(libc::SYS_sendmsg, fd, &raw const header, 0) })?;
+    wire::send(fd, bytes, &vec![null.as_raw_fd(); count])?;
     Ok(())
 }
 

@@ -8,10 +8,10 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
 use crate::call::{self, Way};
 use crate::descriptors::{is_emulated, open_descriptors, watching};
+use crate::wire;
 
 /// Once: the helper that waits for a lack of instances to pass is not meant here.
 fn init_once() -> Result<OwnedFd, Errno> {
@@ -22,7 +22,7 @@ fn init_once() -> Result<OwnedFd, Errno> {
 }
 
 /// Sets the soft limit of descriptors of a process, itself for 0, and gives the one that was.
-fn set_descriptor_limit(process: i32, limit: u64) -> Result<u64> {
+pub(crate) fn set_descriptor_limit(process: i32, limit: u64) -> Result<u64> {
     let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `old` lives through the call, which writes it; nothing is set.
     Errno::result(unsafe { libc::prlimit(process, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut old) })?;
@@ -41,7 +41,7 @@ fn numbers(process: i32) -> Result<Vec<u64>> {
 }
 
 /// The lowest number that a process has no descriptor of.
-fn lowest_free(process: i32) -> Result<u64> {
+pub(crate) fn lowest_free(process: i32) -> Result<u64> {
     let numbers = numbers(process)?;
     Ok((0..).zip(&numbers).find(|(free, number)| free != *number).map_or(numbers.len() as u64, |(free, _)| free))
 }
@@ -49,15 +49,6 @@ fn lowest_free(process: i32) -> Result<u64> {
 /// The highest number that a process has a descriptor of.
 fn highest(process: i32) -> Result<u64> {
     Ok(numbers(process)?.last().copied().unwrap_or(0))
-}
-
-/// A connection on which nobody asks for anything. It takes a descriptor of the emulator's until it is closed.
-fn idle_connection() -> Result<OwnedFd> {
-    let value = std::env::var("UINOTIFY_SOCKET")?;
-    let path = value.split('?').next().unwrap_or(&value);
-    let connection = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
-    connect(connection.as_raw_fd(), &UnixAddr::new(path)?)?;
-    Ok(connection)
 }
 
 /// An emulator without a descriptor left says so: as Linux does, and at once.
@@ -72,7 +63,7 @@ pub(crate) fn full_emulator(folder: &Path) -> Result<()> {
     let emulator = call::emulator_of(fd);
     let room = highest(emulator)? + 1 + ROOM;
     let limit = set_descriptor_limit(emulator, room)?;
-    let idle = (0..=room).map(|_| idle_connection()).collect::<Result<Vec<_>>>()?;
+    let idle = (0..=room).map(|_| wire::connection()).collect::<Result<Vec<_>>>()?;
     let last = idle.last().context("a connection")?;
     // The emulator takes them in their order: when it has refused the last one, it is full.
     let mut entry = [PollFd::new(last.as_fd(), PollFlags::POLLIN)];

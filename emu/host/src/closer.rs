@@ -4,6 +4,7 @@
 //! an epoll that watches one.
 
 use std::os::fd::OwnedFd;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -55,8 +56,41 @@ impl Closer {
     }
 }
 
-/// Closes a descriptor of unknown kind that a program has sent, on a thread of its own: should it block, it blocks nobody else.
+/// How many closes may keep a thread waiting at the same time.
+const CLOSERS_MAX: usize = 64;
+
+/// What is to be closed, and the threads that do it.
+struct Closes {
+    waiting: Vec<OwnedFd>,
+    threads: usize,
+}
+
+static CLOSES: Mutex<Closes> = Mutex::new(Closes { waiting: Vec::new(), threads: 0 });
+
+/// Closes a descriptor of unknown kind that a program has sent, on another thread: should it block, it blocks nobody else.
 pub(crate) fn close_apart(fd: OwnedFd) {
-    // Where no thread can be had the descriptor is closed here, with the closure.
-    let _ = thread::Builder::new().name("closer".into()).spawn(move || drop(fd));
+    let mut closes = CLOSES.lock().unwrap_or_else(PoisonError::into_inner);
+    closes.waiting.push(fd);
+    if closes.threads == CLOSERS_MAX {
+        return;
+    }
+    closes.threads += 1;
+    drop(closes);
+    if thread::Builder::new().name("closer".into()).spawn(close_waiting).is_err() {
+        // Where no thread can be had they are closed here.
+        close_waiting();
+    }
+}
+
+/// Closes one after the other until none is left.
+fn close_waiting() {
+    loop {
+        let mut closes = CLOSES.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(fd) = closes.waiting.pop() else {
+            closes.threads -= 1;
+            return;
+        };
+        drop(closes);
+        drop(fd);
+    }
 }

@@ -1,6 +1,7 @@
 //! A connection on which a program asks.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use nix::unistd::geteuid;
@@ -9,6 +10,8 @@ use nix::unistd::geteuid;
 #[derive(Debug)]
 pub(crate) struct Connection {
     socket: OwnedFd,
+    /// When it was made.
+    pub(crate) made: Instant,
     /// The instance, once there is one.
     pub(crate) session: Option<u64>,
     /// The events that the last reply carried: they come back if the program could not take them.
@@ -33,7 +36,12 @@ impl Connection {
     pub(crate) fn new(socket: OwnedFd, session: Option<u64>) -> Self {
         // A connection without it brings requests of nobody.
         let _ = setsockopt(&socket, sockopt::PassCred, &true);
-        Self { socket, session, last_events: Vec::new() }
+        Self { socket, made: Instant::now(), session, last_events: Vec::new() }
+    }
+
+    /// The socket, to be closed.
+    pub(crate) fn into_socket(self) -> OwnedFd {
+        self.socket
     }
 
     /// The process and user who made the connection.

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::thread;
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -26,7 +27,8 @@ use crate::connection::{Connection, Peer};
 use crate::frame::{self, Inbox};
 use crate::limits::MachineLimits;
 use crate::programs::{self, Presence};
-use crate::reply::{ReplyObject, error};
+use crate::refusal::{Complaints, Refusal};
+use crate::reply::{Relay, ReplyObject, error};
 use crate::sender::Sender;
 use crate::session::{Session, Tools};
 use crate::settle_page::SettlePage;
@@ -34,6 +36,14 @@ use crate::vigil::Vigil;
 
 /// Requests that one program may have served before others get their turn.
 const REQUESTS_MAX: usize = 64;
+
+/// Connections on which one process may be without having an instance, more than threads of it can be between `connect` and
+/// `send` at a time; and all processes of one user together. They take descriptors, which others need.
+const CONNECTIONS_OF_PROCESS_MAX: usize = 64;
+const CONNECTIONS_OF_USER_MAX: usize = 512;
+
+/// Control connections of one instance: one for each process that uses it. Processes beyond that ask over the instance itself.
+const CONTROLS_MAX: usize = 64;
 
 /// How often to see whether the last program has ended, when nothing else is left to do.
 const LOOK_AGAIN_MS: u16 = 250;
@@ -53,6 +63,8 @@ pub struct Emulator {
     page: Option<SettlePage>,
     closer: Closer,
     inbox: Inbox,
+    relay: Relay,
+    complaints: Complaints,
     epoll: Epoll,
     vigil: Vigil,
     reserve: Option<OwnedFd>,
@@ -117,6 +129,8 @@ impl Emulator {
             page,
             closer: Closer::start()?,
             inbox: Inbox::new(),
+            relay: Relay::new()?,
+            complaints: Complaints::default(),
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             vigil: Vigil::default(),
             reserve: reserve(),
@@ -222,6 +236,19 @@ impl Emulator {
         }
     }
 
+    /// A line about something that was refused, unless there were many of late.
+    fn complain(&mut self, message: &dyn Fn() -> String) {
+        if !self.config.verbose {
+            return;
+        }
+        if let Some(unsaid) = self.complaints.admit(Instant::now()) {
+            if unsaid > 0 {
+                say(&format!("refused {unsaid} times more, and did not say so"));
+            }
+            say(&message());
+        }
+    }
+
     fn accept(&mut self, listener: BorrowedFd<'_>) {
         // Another thread may have had the number when it was free.
         self.reserve = self.reserve.take().or_else(reserve);
@@ -240,8 +267,44 @@ impl Emulator {
             accepted => accepted,
         };
         if let Ok(socket) = accepted {
-            self.adopt(Connection::new(socket, None));
+            let connection = Connection::new(socket, None);
+            if self.has_room_for(connection.peer().unwrap_or_default()) {
+                self.adopt(connection);
+            } else {
+                // Whoever asks gets the answer of a process without descriptors, and nothing of ours.
+                let _ = frame::send(connection.as_fd(), [&error(Errno::EMFILE).encode(), &[]], &[]);
+                close_apart(connection.into_socket());
+            }
         }
+    }
+
+    /// May this process have one more connection without an instance?
+    fn has_room_for(&mut self, peer: Peer) -> bool {
+        // Whoever has asked is served before the next is accepted, so that even many threads at once are not many here.
+        let Peer { pid, uid } = peer;
+        if self.undecided(|other| (other.pid, other.uid) == (pid, uid)).len() >= CONNECTIONS_OF_PROCESS_MAX {
+            self.complain(&|| {
+                format!("process {pid} of user {uid} has {CONNECTIONS_OF_PROCESS_MAX} silent connections: no more")
+            });
+            return false;
+        }
+        let of_user = self.undecided(|other| other.uid == uid);
+        if of_user.len() >= CONNECTIONS_OF_USER_MAX {
+            let made = |key: &usize| self.connections.get(*key).map(|connection| connection.made);
+            if let Some(oldest) = of_user.into_iter().min_by_key(made) {
+                self.complain(&|| {
+                    format!("user {uid} has {CONNECTIONS_OF_USER_MAX} silent connections: the oldest is closed")
+                });
+                self.dismiss(oldest);
+            }
+        }
+        true
+    }
+
+    /// The connections, not yet those of an instance, from such a process.
+    fn undecided(&self, is_meant: impl Fn(Peer) -> bool) -> Vec<usize> {
+        let undecided = self.connections.iter().filter(|(_, connection)| connection.session.is_none());
+        undecided.filter(|(_, connection)| connection.peer().is_some_and(&is_meant)).map(|(key, _)| key).collect()
     }
 
     fn adopt(&mut self, connection: Connection) {
@@ -258,47 +321,69 @@ impl Emulator {
         }
     }
 
+    /// Drops a connection on which there may be something still, whatever that is.
+    fn dismiss(&mut self, key: usize) {
+        if let Some(connection) = self.connections.try_remove(key) {
+            let _ = self.epoll.delete(&connection);
+            close_apart(connection.into_socket());
+        }
+    }
+
     fn serve_connection(&mut self, key: usize) {
         let Some(connection) = self.connections.get(key) else { return };
         match self.inbox.receive(connection.as_fd()) {
             // Whoever asks here waits for the answer: looking for a second request would be in vain.
             Ok(Some(packet)) => {
                 let bytes = self.inbox.bytes(&packet).to_vec();
-                if packet.lacks_descriptors {
-                    packet.descriptors.into_iter().for_each(close_apart);
-                    self.reply_on_connection(key, &error(Errno::ENOMEM), Vec::new());
-                } else {
-                    self.serve_on_connection(key, &bytes, packet.descriptors);
+                match packet.request(&bytes) {
+                    Ok(request) => self.serve_on_connection(key, &request, packet.descriptors),
+                    Err(refusal) => {
+                        packet.descriptors.into_iter().for_each(close_apart);
+                        self.refuse_on_connection(key, refusal);
+                    }
                 }
             }
             Ok(None) => {}
-            Err(_) => self.drop_connection(key),
+            Err(Errno::ESHUTDOWN) => self.drop_connection(key),
+            Err(_) => self.dismiss(key),
         }
     }
 
-    fn serve_on_connection(&mut self, key: usize, bytes: &[u8], descriptors: Vec<OwnedFd>) {
+    fn serve_on_connection(&mut self, key: usize, request: &Request<'_>, mut descriptors: Vec<OwnedFd>) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let Some(request) = Request::parse(bytes) else {
-            descriptors.into_iter().for_each(close_apart);
-            return self.drop_connection(key);
-        };
+        if !is_of_instance(request.kind) || connection.session.is_none() {
+            descriptors.drain(..).for_each(close_apart);
+        }
         let returned = std::mem::take(&mut connection.last_events);
         match (request.kind, connection.session) {
-            (RequestKind::Init, None) => self.open_session(key, self.peer(key), &request),
+            (RequestKind::Init, None) => self.open_session(key, self.peer(key), request),
             (RequestKind::Status, None) => self.tell_status(key, self.peer(key)),
             (RequestKind::Attach, Some(id)) => self.attach(id, self.peer(key), key),
-            (RequestKind::Describe, Some(id)) => self.reply_to_inquiry(key, &self.describe_own(id, &request)),
+            (RequestKind::Describe, Some(id)) => self.reply_to_inquiry(key, &self.describe_own(id, request)),
             (RequestKind::Describe | RequestKind::Limit | RequestKind::Find, None) => {
-                self.reply_to_inquiry(key, &self.inquire(self.peer(key), &request));
+                self.reply_to_inquiry(key, &self.inquire(self.peer(key), request));
             }
-            (RequestKind::Init | RequestKind::Status, Some(_)) | (_, None) => self.drop_connection(key),
+            (kind, None)
+            | (kind @ (RequestKind::Init | RequestKind::Status | RequestKind::Limit | RequestKind::Find), Some(_)) => {
+                self.refuse_on_connection(key, Refusal::Misplaced(kind));
+            }
             (_, Some(id)) => {
                 let mut events = Vec::new();
-                let reply = self.answer(id, &request, descriptors, &returned, &mut events);
+                let reply = self.answer(id, request, descriptors, &returned, &mut events);
                 self.reply_on_connection(key, &reply, events);
                 self.vigil.request_served();
                 self.update_interest(id);
             }
+        }
+    }
+
+    /// Says what is wrong with a packet, and ends a connection from which anything else may follow.
+    fn refuse_on_connection(&mut self, key: usize, refusal: Refusal) {
+        let Peer { pid, uid } = self.peer(key);
+        self.complain(&|| format!("process {pid} of user {uid} sent {refusal}"));
+        self.reply_on_connection(key, &error(refusal.errno()), Vec::new());
+        if refusal != Refusal::NoNumberLeft {
+            self.dismiss(key);
         }
     }
 
@@ -316,7 +401,7 @@ impl Emulator {
             if let Some(session) = session.and_then(|id| self.sessions.get_mut(&id)) {
                 session.restore(&mut self.tools, &events);
             }
-            self.drop_connection(key);
+            self.dismiss(key);
         }
     }
 
@@ -333,11 +418,8 @@ impl Emulator {
             match self.inbox.receive(session.end()) {
                 Ok(Some(packet)) => {
                     let bytes = self.inbox.bytes(&packet).to_vec();
-                    if packet.lacks_descriptors {
-                        refuse_for_lack(packet.descriptors);
-                    } else {
-                        self.serve_on_end(id, &bytes, packet.descriptors);
-                    }
+                    let request = packet.request(&bytes);
+                    self.serve_on_end(id, request, packet.descriptors);
                 }
                 Ok(None) => break,
                 Err(_) => return self.close_session(id),
@@ -351,32 +433,52 @@ impl Emulator {
         self.update_interest(id);
     }
 
-    fn serve_on_end(&mut self, id: u64, bytes: &[u8], descriptors: Vec<OwnedFd>) {
+    fn serve_on_end(&mut self, id: u64, request: Result<Request<'_>, Refusal>, descriptors: Vec<OwnedFd>) {
         let mut descriptors = descriptors.into_iter();
-        // Whatever a program writes to what it takes for an inotify descriptor is no request, and dropped.
-        let (Some(request), Some(object)) = (Request::parse(bytes), descriptors.next().and_then(ReplyObject::new))
-        else {
-            descriptors.for_each(close_apart);
-            return;
-        };
-        match (request.kind, object) {
-            (RequestKind::Attach, ReplyObject::Socket(socket)) => {
-                let connection = Connection::new(socket, Some(id));
-                let peer = connection.peer().unwrap_or_default();
-                let key = self.connections.vacant_key();
-                self.adopt(connection);
-                self.attach(id, peer, key);
+        let object = descriptors.next().and_then(ReplyObject::new);
+        match (request, object) {
+            (Ok(request), Some(ReplyObject::Socket(socket))) if request.kind == RequestKind::Attach => {
+                descriptors.for_each(close_apart);
+                self.attach_new(id, socket);
             }
-            (RequestKind::Describe, object) => inquiries::send_to_object(&object, &self.describe_own(id, &request)),
-            (RequestKind::Init | RequestKind::Status | RequestKind::Attach, object) => {
-                object.send(&error(Errno::EINVAL));
+            (Ok(request), Some(object)) if request.kind == RequestKind::Describe => {
+                descriptors.for_each(close_apart);
+                inquiries::send_to_object(object, &self.describe_own(id, &request), &self.relay);
             }
-            (_, object) => {
-                let reply = self.answer(id, &request, descriptors.collect(), &[], &mut Vec::new());
-                object.send(&reply);
+            (Ok(request), Some(object)) => {
+                let reply = if is_of_instance(request.kind) {
+                    self.answer(id, &request, descriptors.collect(), &[], &mut Vec::new())
+                } else {
+                    descriptors.for_each(close_apart);
+                    error(Errno::EINVAL)
+                };
+                object.send(&reply, &self.relay);
                 self.update_interest(id);
             }
+            // Whatever a program writes to what it takes for an inotify descriptor is no request, and dropped.
+            (request, object) => {
+                descriptors.for_each(close_apart);
+                let refusal = request.err().unwrap_or(Refusal::NoReplyObject);
+                let sender = self.inbox.sender().map_or(0, |sender| sender.pid);
+                self.complain(&|| format!("process {sender} sent {refusal} to instance {id}"));
+                if let Some(object) = object {
+                    object.send(&error(refusal.errno()), &self.relay);
+                }
+            }
         }
+    }
+
+    /// `Attach` over an instance: the socket that came with it becomes a control connection.
+    fn attach_new(&mut self, id: u64, socket: OwnedFd) {
+        if self.connections.iter().filter(|(_, connection)| connection.session == Some(id)).count() >= CONTROLS_MAX {
+            let _ = frame::send(socket.as_fd(), [&error(Errno::EMFILE).encode(), &[]], &[]);
+            return close_apart(socket);
+        }
+        let connection = Connection::new(socket, Some(id));
+        let peer = connection.peer().unwrap_or_default();
+        let key = self.connections.vacant_key();
+        self.adopt(connection);
+        self.attach(id, peer, key);
     }
 
     /// Hands over what lets a program of our own user see by itself that there is nothing to ask for.
@@ -401,6 +503,9 @@ impl Emulator {
     /// Asks to be told when the window can be refilled, while there is something to refill it with.
     fn update_interest(&mut self, id: u64) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.is_cut_off() {
+            return self.close_session(id);
+        }
         let wants_writable = session.has_more(&self.tools.engine);
         if session.set_wants_writable(wants_writable) {
             let mut flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP;
@@ -410,6 +515,19 @@ impl Emulator {
             let _ = self.epoll.modify(session.end(), &mut event);
         }
     }
+}
+
+/// Does this ask something of an instance, whatever it came over, so that the descriptors with it are the request's?
+fn is_of_instance(kind: RequestKind) -> bool {
+    !matches!(
+        kind,
+        RequestKind::Init
+            | RequestKind::Status
+            | RequestKind::Attach
+            | RequestKind::Describe
+            | RequestKind::Limit
+            | RequestKind::Find
+    )
 }
 
 /// A line on stderr, if somebody reads there: nobody is to wait for us because of it.
@@ -422,15 +540,6 @@ fn say(message: &str) {
         // Whoever has hung up meanwhile wants no message.
         let _ = writeln!(io::stderr(), "uinotify: {message}");
     }
-}
-
-/// A request whose descriptors did not all arrive: the first is the reply object, if any did.
-fn refuse_for_lack(descriptors: Vec<OwnedFd>) {
-    let mut descriptors = descriptors.into_iter();
-    if let Some(object) = descriptors.next().and_then(ReplyObject::new) {
-        object.send(&error(Errno::ENOMEM));
-    }
-    descriptors.for_each(close_apart);
 }
 
 fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {

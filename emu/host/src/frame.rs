@@ -4,14 +4,18 @@ use std::io::IoSlice;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
-use uinotify_wire::REQUEST_BYTES_MAX;
+use uinotify_wire::{REQUEST_BYTES_MAX, Request};
 
+use crate::refusal::Refusal;
 use crate::sender::Sender;
 
 /// The most descriptors that a request carries: the reply object and one more.
-const DESCRIPTORS_MAX: usize = 2;
+const REQUEST_DESCRIPTORS_MAX: usize = 2;
+
+/// The most descriptors that a packet carries, the kernel's `SCM_MAX_FD`. Those for which there were no room in the control message
+/// the kernel would close here and now, and some closes wait as long as a program likes.
+const DESCRIPTORS_MAX: usize = 253;
 
 /// Where requests are received.
 #[derive(Debug)]
@@ -27,11 +31,27 @@ pub(crate) struct Packet {
     pub(crate) length: usize,
     /// In the order in which they were sent.
     pub(crate) descriptors: Vec<OwnedFd>,
-    /// There were more descriptors than a request carries, or than this process has room for.
-    pub(crate) lacks_descriptors: bool,
+    /// There were more descriptors than this process has numbers left.
+    lacks_descriptors: bool,
 }
 
-/// Room for the control message of a request.
+impl Packet {
+    /// The request that this packet is, in the bytes that the inbox gave for it.
+    ///
+    /// # Errors
+    ///
+    /// Why it is none.
+    pub(crate) fn request<'a>(&self, bytes: &'a [u8]) -> Result<Request<'a>, Refusal> {
+        let request = Request::parse(bytes).map_err(Refusal::Malformed)?;
+        match self.descriptors.len() {
+            _ if self.lacks_descriptors => Err(Refusal::NoNumberLeft),
+            0..=REQUEST_DESCRIPTORS_MAX => Ok(request),
+            count => Err(Refusal::TooManyDescriptors(count)),
+        }
+    }
+}
+
+/// Room for the control message of a packet.
 #[repr(C, align(8))]
 struct Control([u8; CONTROL_BYTES]);
 
@@ -51,7 +71,7 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// ECONNRESET also for the end of the connection.
+    /// ESHUTDOWN at the end, with nothing left to receive; ECONNRESET for an end with something left.
     pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>) -> Result<Option<Packet>, Errno> {
         let mut piece = libc::iovec { iov_base: self.bytes.as_mut_ptr().cast(), iov_len: self.bytes.len() };
         let mut control = Control([0; CONTROL_BYTES]);
@@ -72,7 +92,7 @@ impl Inbox {
         let (sender, descriptors) = unpack(&header);
         self.sender = sender;
         if length == 0 && descriptors.is_empty() && has_hung_up(socket) {
-            return Err(Errno::ECONNRESET);
+            return Err(Errno::ESHUTDOWN);
         }
         let lacks_descriptors = header.msg_flags & libc::MSG_CTRUNC != 0;
         Ok(Some(Packet { length, descriptors, lacks_descriptors }))
@@ -124,11 +144,12 @@ fn unpack(header: &libc::msghdr) -> (Option<Sender>, Vec<OwnedFd>) {
     (sender, taken)
 }
 
-/// Has everybody closed the other end?
+/// Has everybody closed the other end, or somebody shut it down for sending? Nothing comes from there any more.
 pub(crate) fn has_hung_up(socket: BorrowedFd<'_>) -> bool {
-    let mut entry = [PollFd::new(socket, PollFlags::empty())];
-    poll(&mut entry, PollTimeout::ZERO) == Ok(1)
-        && entry[0].revents().is_some_and(|found| found.contains(PollFlags::POLLHUP))
+    let mut entry = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };
+    // SAFETY: the one entry lives through the call.
+    let found = unsafe { libc::poll(&raw mut entry, 1, 0) };
+    found == 1 && entry.revents & (libc::POLLHUP | libc::POLLRDHUP) != 0
 }
 
 /// Sends one packet in two parts, with descriptors, never waiting.

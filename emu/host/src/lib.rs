@@ -12,6 +12,7 @@ mod fdinfo;
 mod frame;
 mod limits;
 mod programs;
+mod refusal;
 mod reply;
 mod sender;
 mod session;

@@ -12,16 +12,22 @@ use nix::sys::socket::{
 use nix::sys::stat::fstat;
 use uinotify_core::{AddMask, Delivery, Engine, Event, GroupId, Mask, ObjectId, Output, Wd};
 use uinotify_source::inotify::{Instance, KernelWd, Record, Records, Shown};
-use uinotify_wire::{EVENT_BYTES_MAX, InstanceName, NAME_BYTES_MAX, REPLY_EVENTS_BYTES_MAX, Reply};
+use uinotify_wire::{EVENT_BYTES_MAX, EVENT_HEADER_BYTES, InstanceName, NAME_BYTES_MAX, REPLY_EVENTS_BYTES_MAX, Reply};
 
 use crate::calibration::{Weights, unread_weight};
+use crate::closer::close_apart;
 use crate::connection::Peer;
+use crate::reply::is_packet_socket;
 use crate::settle_page::Line;
 use crate::window::Window;
 
 /// Asked for the emulator's end; the kernel doubles it. A raw reader is refilled when a quarter is left (the kernel's rule for
 /// EPOLLOUT), so the window takes half.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
+
+/// How far beyond its limit a queue may grow by events that come back: those of one reply, and more than there are readers of one
+/// instance. Whoever returns what was never sent fills no memory.
+const RETURNED_MAX: usize = REPLY_EVENTS_BYTES_MAX / EVENT_HEADER_BYTES + 1024;
 
 /// One read of the source.
 const SOURCE_BUFFER_BYTES: usize = 64 * 1024;
@@ -40,6 +46,7 @@ pub(crate) struct Session {
     paths: BTreeMap<ObjectId, Box<[u8]>>,
     has_lost_events: bool,
     wants_writable: bool,
+    is_cut_off: bool,
 }
 
 /// What every session works with.
@@ -106,6 +113,7 @@ impl Session {
                 paths,
                 has_lost_events: false,
                 wants_writable: false,
+                is_cut_off: false,
             },
             theirs,
         ))
@@ -114,6 +122,17 @@ impl Session {
     /// Our end of the socketpair.
     pub(crate) fn end(&self) -> BorrowedFd<'_> {
         self.end.as_fd()
+    }
+
+    /// Is this the program's end?
+    pub(crate) fn is_theirs(&self, fd: BorrowedFd<'_>) -> bool {
+        // A file of a file system, which might keep us waiting, is asked nothing more.
+        is_packet_socket(fd) && fstat(fd).is_ok_and(|stat| stat.st_ino == self.program_inode)
+    }
+
+    /// Nothing that is sent arrives any more.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.is_cut_off
     }
 
     /// The kernel instance.
@@ -130,6 +149,8 @@ impl Session {
     /// What is left when the programs have closed their ends: the kernel instance, with what it watches.
     pub(crate) fn close(self, engine: &mut Engine) -> (Instance, Vec<KernelWd>) {
         let watched = engine.close_group(self.group).into_iter().map(kernel_wd).collect();
+        // What was sent to it and never received may be anything.
+        close_apart(self.end);
         (self.source, watched)
     }
 
@@ -293,9 +314,15 @@ impl Session {
             tools.record.clear();
             event.encode_into(&mut tools.record);
             let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-            // A full socket is refilled when it can be written again; a closed one ends the session.
-            if send(self.end.as_raw_fd(), &tools.record, flags).is_err() {
-                break;
+            match send(self.end.as_raw_fd(), &tools.record, flags) {
+                Ok(_) => {}
+                // It is refilled when it can be written again.
+                Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM | Errno::EINTR) => break,
+                // Closed, or shut down for receiving.
+                Err(_) => {
+                    self.is_cut_off = true;
+                    break;
+                }
             }
             self.window.push(tools.weights.of(tools.record.len()));
         }
@@ -422,12 +449,21 @@ impl Session {
         let mut packet = [0; EVENT_BYTES_MAX];
         let sent = self.window.len();
         // What others have read of it meanwhile is theirs.
-        while let Ok(length @ 1..) = recv(theirs.as_raw_fd(), &mut packet, MsgFlags::MSG_DONTWAIT) {
-            returned.extend(Records::new(&packet[..length]).map(event));
+        for _ in 0..sent {
+            match recv(theirs.as_raw_fd(), &mut packet, MsgFlags::MSG_DONTWAIT) {
+                Ok(length @ 1..) => returned.extend(Records::new(&packet[..length]).map(event)),
+                _ => break,
+            }
         }
         tools.engine.acknowledge(self.group, sent);
         self.window.read_since(0);
-        tools.engine.put_back(self.group, returned);
+        let room = tools.engine.limits(self.group).map_or(0, |limits| limits.queue_events_max as usize) + RETURNED_MAX;
+        if tools.engine.queue_len(self.group) + returned.len() <= room {
+            tools.engine.put_back(self.group, returned);
+        } else {
+            // No reader has taken so many. What of it was real is not to go unseen.
+            tools.engine.source_overflowed(self.group);
+        }
         self.fill_window(tools);
         self.end_cycle();
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, socket};
 use serde::{Deserialize, Serialize};
-use uinotify_wire::{Request, RequestKind};
+use uinotify_wire::{Reply, Request, RequestKind};
 
 use crate::frame;
 
@@ -88,7 +88,8 @@ impl WatchStatus {
 ///
 /// # Errors
 ///
-/// ECONNREFUSED if nobody listens there any more; `InvalidData` for an answer that is none, or an emulator that refuses this user.
+/// ECONNREFUSED if nobody listens there any more; EPERM from an emulator that refuses this user, EAGAIN from one that is telling
+/// too many others; `InvalidData` for an answer that is none.
 pub fn query_status(socket_path: &Path) -> io::Result<EmulatorStatus> {
     let connection = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
     connect(connection.as_raw_fd(), &UnixAddr::new(socket_path)?)?;
@@ -100,6 +101,9 @@ pub fn query_status(socket_path: &Path) -> io::Result<EmulatorStatus> {
             0 => break,
             length => text.extend_from_slice(&packet[..length]),
         }
+    }
+    if let Some(Reply { errno: errno @ 1.., .. }) = text.first_chunk().and_then(Reply::parse) {
+        return Err(io::Error::from_raw_os_error(errno.cast_signed()));
     }
     serde_json::from_slice(&text).map_err(|error| {
         let problem = format!("the emulator at {} gave no description of itself: {error}", socket_path.display());

@@ -332,7 +332,8 @@ fn attach_with_new_connection(
         Ok(()) => receive(ours, Into::NOTHING, MSG_CMSG_CLOEXEC),
         Err(errno) => Err(failure(errno)),
     };
-    if answer.is_ok() {
+    // EMFILE: the instance has all the control connections that the emulator gives it.
+    if answer.is_ok_and(|(reply, _)| reply.errno != Errno::MFILE.0 as u32) {
         slot.set_control(ours, pid);
     } else {
         let _ = raw::close(ours);

@@ -4,7 +4,7 @@ use uinotify_wire::{InstanceName, NAME_BYTES_MAX, REPLY_BYTES, Reply, Request};
 
 /// A packet is refused, or is the frame that its request makes, to the byte.
 pub(crate) fn request(packet: &[u8]) {
-    if let Some(request) = Request::parse(packet) {
+    if let Ok(request) = Request::parse(packet) {
         let again = [&request.header()[..], request.payload].concat();
         assert_eq!(again, packet);
     }

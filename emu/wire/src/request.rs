@@ -1,5 +1,7 @@
 //! Requests: program to emulator.
 
+use core::fmt;
+
 use crate::{MAGIC, VERSION, u32_at, u64_at};
 
 /// Length of a request's fixed part.
@@ -126,19 +128,48 @@ impl<'a> Request<'a> {
         bytes
     }
 
-    /// Reads a packet. `None` for anything but a whole frame of this version: such a packet was written by somebody who took
-    /// the descriptor for a file.
-    #[must_use]
-    pub fn parse(packet: &'a [u8]) -> Option<Self> {
-        if packet.len() < REQUEST_BYTES || packet[..4] != MAGIC || packet[4] != VERSION {
-            return None;
+    /// Reads a packet, which must be a whole frame of this version.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it: it may come from another version, or from somebody who took the descriptor for a file.
+    pub fn parse(packet: &'a [u8]) -> Result<Self, Malformed> {
+        if packet.len() < REQUEST_BYTES || packet[..4] != MAGIC {
+            return Err(Malformed::NoFrame);
         }
-        let kind = RequestKind::from_byte(packet[5])?;
+        if packet[4] != VERSION {
+            return Err(Malformed::Version(packet[4]));
+        }
+        let kind = RequestKind::from_byte(packet[5]).ok_or(Malformed::Kind(packet[5]))?;
         let (header, payload) = packet.split_at(REQUEST_BYTES);
         if u32_at(header, 20) as usize != payload.len() || header[6..8] != [0, 0] {
-            return None;
+            return Err(Malformed::Length);
         }
-        Some(Self { kind, argument: u64_at(header, 8), word: u32_at(header, 16), payload })
+        Ok(Self { kind, argument: u64_at(header, 8), word: u32_at(header, 16), payload })
+    }
+}
+
+/// Why a packet is no request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// It does not begin as a frame does, or ends before the fixed part does.
+    NoFrame,
+    /// A frame of another version.
+    Version(u8),
+    /// A frame of this version, of a kind that it does not have.
+    Kind(u8),
+    /// The payload is not as long as it says, or reserved bytes are set.
+    Length,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoFrame => formatter.write_str("a packet that is no frame"),
+            Self::Version(version) => write!(formatter, "a frame of version {version} where {VERSION} is spoken"),
+            Self::Kind(kind) => write!(formatter, "a request of unknown kind {kind}"),
+            Self::Length => formatter.write_str("a frame that is not as long as it says"),
+        }
     }
 }
 
@@ -153,7 +184,7 @@ mod tests {
         let mut packet = [0; 64];
         packet[..REQUEST_BYTES].copy_from_slice(&request.header());
         packet[REQUEST_BYTES..REQUEST_BYTES + 9].copy_from_slice(request.payload);
-        assert_eq!(Request::parse(&packet[..REQUEST_BYTES + 9]), Some(request));
+        assert_eq!(Request::parse(&packet[..REQUEST_BYTES + 9]), Ok(request));
     }
 
     #[test]
@@ -171,15 +202,23 @@ mod tests {
     #[test]
     fn junk_is_refused() {
         let good = Request::new(RequestKind::Settle, 0, 0).header();
-        assert!(Request::parse(&good).is_some());
+        assert!(Request::parse(&good).is_ok());
         for cut in 0..good.len() {
-            assert!(Request::parse(&good[..cut]).is_none(), "cut at {cut}");
+            assert_eq!(Request::parse(&good[..cut]), Err(Malformed::NoFrame), "cut at {cut}");
         }
-        for (offset, value) in [(0, b'x'), (4, VERSION + 1), (5, 0), (5, 200), (6, 1), (7, 1), (20, 1)] {
+        for (offset, value, expected) in [
+            (0, b'x', Malformed::NoFrame),
+            (4, VERSION + 1, Malformed::Version(VERSION + 1)),
+            (5, 0, Malformed::Kind(0)),
+            (5, 200, Malformed::Kind(200)),
+            (6, 1, Malformed::Length),
+            (7, 1, Malformed::Length),
+            (20, 1, Malformed::Length),
+        ] {
             let mut bad = good;
             bad[offset] = value;
-            assert!(Request::parse(&bad).is_none(), "byte {offset} set to {value}");
+            assert_eq!(Request::parse(&bad), Err(expected), "byte {offset} set to {value}");
         }
-        assert!(Request::parse(&[0; 4096]).is_none());
+        assert_eq!(Request::parse(&[0; 4096]), Err(Malformed::NoFrame));
     }
 }

@@ -19,7 +19,7 @@ impl Emulator {
         &mut self,
         id: u64,
         request: &Request<'_>,
-        descriptors: Vec<OwnedFd>,
+        mut descriptors: Vec<OwnedFd>,
         returned: &[u8],
         events: &mut Vec<u8>,
     ) -> Reply {
@@ -53,7 +53,7 @@ impl Emulator {
             },
             RequestKind::Settle => session.settle_for_read(tools, request.argument, events),
             RequestKind::Count => session.count(tools),
-            RequestKind::Return => match descriptors.first() {
+            RequestKind::Return => match descriptors.pop_if(|fd| session.is_theirs(fd.as_fd())) {
                 Some(theirs) => {
                     let record = if request.payload.is_empty() { returned } else { request.payload };
                     session.take_back(tools, theirs.as_fd(), record);

@@ -1,40 +1,63 @@
 //! The emulator's description of itself, for `uinotify ps`.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, send};
+use nix::sys::socket::{MsgFlags, send, setsockopt, sockopt};
+use nix::sys::time::TimeVal;
 
 use super::Emulator;
 use crate::config::Admission;
 use crate::connection::Peer;
+use crate::reply::error;
 use crate::status::{EmulatorStatus, GroupStatus, LimitsStatus, PACKET_BYTES, SCHEMA, WatchStatus};
+
+/// Descriptions that are being told at the same time: each is as large as the emulator's state, and takes a thread.
+const TELLERS_MAX: usize = 8;
+static TELLERS: AtomicUsize = AtomicUsize::new(0);
+
+/// How long a reader may let us wait for room for a packet.
+const PATIENCE: TimeVal = TimeVal::new(10, 0);
 
 impl Emulator {
     pub(super) fn tell_status(&mut self, key: usize, peer: Peer) {
         let sees_all = peer.is_ourselves() || peer.uid == 0;
+        let refusal = if !sees_all && self.config.admission != Admission::AllUsers {
+            Some(Errno::EPERM)
+        } else if TELLERS.fetch_add(1, Ordering::AcqRel) >= TELLERS_MAX {
+            TELLERS.fetch_sub(1, Ordering::AcqRel);
+            Some(Errno::EAGAIN)
+        } else {
+            None
+        };
+        if let Some(errno) = refusal {
+            self.reply_on_connection(key, &error(errno), Vec::new());
+            return self.dismiss(key);
+        }
         let mut status = self.status();
         if !sees_all {
             // What a user may know of a server for all: what is their own.
             status.groups.retain(|group| group.owner == peer.uid);
         }
-        let Some(connection) = self.connections.try_remove(key) else { return };
+        let connection = self.connections.remove(key);
         let _ = self.epoll.delete(&connection);
-        if !sees_all && self.config.admission != Admission::AllUsers {
-            return;
-        }
-        // A reader who takes their time holds up nobody.
-        let _ = thread::Builder::new().name("status".into()).spawn(move || {
+        // A reader who takes their time holds up nobody, and no thread for ever.
+        let tell = move || {
             let text = serde_json::to_vec(&status).unwrap_or_default();
-            if set_blocking(connection.as_fd()).is_ok() {
+            if set_patient(connection.as_fd()).is_ok() {
                 for packet in text.chunks(PACKET_BYTES) {
                     if send(connection.as_fd().as_raw_fd(), packet, MsgFlags::MSG_NOSIGNAL).is_err() {
                         break;
                     }
                 }
             }
-        });
+            TELLERS.fetch_sub(1, Ordering::AcqRel);
+        };
+        if thread::Builder::new().name("status".into()).spawn(tell).is_err() {
+            TELLERS.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 
     fn status(&mut self) -> EmulatorStatus {
@@ -71,8 +94,10 @@ impl Emulator {
     }
 }
 
-fn set_blocking(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+/// Has sends wait for the reader, but not longer than `PATIENCE`.
+fn set_patient(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    setsockopt(&socket, sockopt::SendTimeout, &PATIENCE)?;
     let flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
     fcntl(socket, FcntlArg::F_SETFL(flags.difference(OFlag::O_NONBLOCK))).map(drop)
 }

@@ -7,9 +7,10 @@ use nix::errno::Errno;
 use uinotify_wire::{LimitFile, Reply, Request, RequestKind};
 
 use super::Emulator;
+use crate::closer::close_apart;
 use crate::connection::Peer;
 use crate::frame;
-use crate::reply::{ReplyObject, error};
+use crate::reply::{Relay, ReplyObject, error};
 use crate::session::Session;
 use crate::text_file;
 
@@ -85,13 +86,14 @@ pub(super) fn send(socket: &impl AsFd, answer: &Answer) -> Result<(), Errno> {
 }
 
 /// Sends an answer to a reply object.
-pub(super) fn send_to_object(object: &ReplyObject, answer: &Answer) {
+pub(super) fn send_to_object(object: ReplyObject, answer: &Answer, relay: &Relay) {
     match object {
         ReplyObject::Socket(socket) => {
             // A program that does not take it has itself to blame.
-            let _ = send(socket, answer);
+            let _ = send(&socket, answer);
+            close_apart(socket);
         }
         // It cannot carry a descriptor.
-        ReplyObject::Pipe(_) => object.send(&error(Errno::EINVAL)),
+        ReplyObject::Pipe(_) => object.send(&error(Errno::EINVAL), relay),
     }
 }

@@ -107,7 +107,7 @@ impl Emulator {
         self.closer.retire(source, watched);
         let orphans = self.connections.iter().filter(|(_, connection)| connection.session == Some(id));
         for key in orphans.map(|(key, _)| key).collect::<Vec<_>>() {
-            self.drop_connection(key);
+            self.dismiss(key);
         }
     }
 
