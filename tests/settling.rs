@@ -121,6 +121,7 @@ fn programs(seed: u64) -> Result<Vec<(&'static str, &'static str, Program)>> {
     add("queue::edges_come_while_the_window_has_room", Program::new("edges"));
     add("death::is_an_error", Program::new("killed"));
     add("death::is_told_to_a_reader", Program::new("told_to_a_reader"));
+    add("death::is_told_past_the_shim", Program::new("told_past_the_shim"));
     add("interruption::by_signal", Program::new("interrupted"));
     add("interruption::by_many_signals", Program::new("storm").argument(3000_u64));
     add("interruption::by_cancellation", Program::new("cancelled"));
@@ -133,6 +134,7 @@ fn programs(seed: u64) -> Result<Vec<(&'static str, &'static str, Program)>> {
     add("threads_asking::three_readers_of_fresh_instances", Program::new("fresh_instances"));
     add("threads_asking::fork_in_the_middle_of_a_request", Program::new("forking"));
     add("foreign::packets_of_others", Program::new("packets"));
+    add("foreign::never_writable", Program::new("never_writable"));
     add("foreign::raw_duplicates", Program::new("raw_duplicates"));
     add("scarcity::full_emulator", Program::new("full_emulator"));
     add("scarcity::nobody_hears_the_emulator", Program::new("unheard").options(&["--verbose"]).unheard(Unheard::Gone));
@@ -209,6 +211,7 @@ fn run_program(name: &str, folder: &Path, arguments: &[String]) -> Result<()> {
         ("fresh_instances", []) => threads_asking::fresh_instances(),
         ("forking", []) => threads_asking::forking(folder),
         ("packets", []) => foreign::packets(folder),
+        ("never_writable", []) => foreign::never_writable(folder),
         ("raw_duplicates", []) => foreign::raw_duplicates(folder),
         ("full_emulator", []) => scarcity::full_emulator(folder),
         ("unheard", []) => scarcity::unheard(folder),
@@ -230,6 +233,7 @@ fn run_program(name: &str, folder: &Path, arguments: &[String]) -> Result<()> {
         ("floods", []) => hostile::floods(folder),
         ("killed", []) => death::killed(folder),
         ("told_to_a_reader", []) => death::told_to_a_reader(folder),
+        ("told_past_the_shim", []) => death::told_past_the_shim(folder),
         ("interrupted", []) => interruption::interrupted(folder),
         ("storm", &[events]) => interruption::storm(folder, u32::try_from(events)?),
         ("cancelled", []) => interruption::cancelled(folder),

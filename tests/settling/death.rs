@@ -124,3 +124,19 @@ pub(crate) fn told_to_a_reader(folder: &Path) -> Result<()> {
     ensure!(log.lines().any(|line| line.contains("has died")), "UINOTIFY_LOG tells of the death: {log:?}");
     Ok(())
 }
+
+/// Past the shim the end shows first, once, as the plug was never taken; then comes what was in the socket (DIFF-9).
+pub(crate) fn told_past_the_shim(folder: &Path) -> Result<()> {
+    let instance = watching(folder, libc::IN_NONBLOCK)?;
+    let fd = instance.as_raw_fd();
+    fs::write(folder.join("before"), "")?;
+    ensure!(call::readable(Way::Libc, Poll::Poll, &[fd], Duration::ZERO)? == [true], "an event");
+    let emulator = Pid::from_raw(call::emulator_of(fd));
+    kill(emulator, Signal::SIGKILL)?;
+    ensure!(has_ended(emulator), "the emulator ends");
+    ensure!(call::read(Way::Raw, fd, 4096) == Err(Errno::ECONNRESET), "the end is an error");
+    let events = call::events(&call::read(Way::Raw, fd, 4096)?);
+    ensure!(events.len() == 1 && events[0].name() == "before", "{events:?}");
+    ensure!(call::read(Way::Raw, fd, 4096) == Ok(Vec::new()), "the end of file");
+    Ok(())
+}

@@ -17,9 +17,13 @@ fn is_taken(fd: RawFd) -> bool {
         let mut unread: libc::c_int = -1;
         // SAFETY: the request writes one int, which lives through the call.
         let result = unsafe { uinotify_harness::raw_syscall!(libc::SYS_ioctl, fd, libc::TIOCOUTQ, &raw mut unread) };
-        result == 0 && unread == 0
+        // The plug is left.
+        result == 0 && unread <= PLUG_WEIGHT_MAX
     })
 }
+
+/// The kernel's account of the one packet that always stays unread.
+const PLUG_WEIGHT_MAX: i32 = 8 * 1024;
 
 /// `write(2)`.
 fn write(fd: RawFd, bytes: &[u8]) -> Result<()> {
@@ -61,7 +65,7 @@ pub(crate) fn packets(folder: &Path) -> Result<()> {
         after(&format!("{count} descriptors with nothing"), send_descriptors(fd, b"", count))?;
     }
     after("a packet of nothing", send(fd, b""))?;
-    for junk in [&b"j"[..], b"junk", &[0; 24], &[0xff; 5000], &[b'x'; 60_000], &head_of_frame] {
+    for junk in [&b"j"[..], b"junk", &[0; 24], &[0xff; 5000], &[b'x'; 15_000], &head_of_frame] {
         after(&format!("{} bytes by write", junk.len()), write(fd, junk))?;
         after(&format!("{} bytes by send", junk.len()), send(fd, junk))?;
     }
@@ -94,5 +98,60 @@ pub(crate) fn raw_duplicates(folder: &Path) -> Result<()> {
     for fd in [of_cursor, of_adding, of_removing] {
         is_emulated(fd, folder, &format!("through{fd}"))?;
     }
+    Ok(())
+}
+
+/// A raw `poll(2)` for whatever it may show.
+fn raw_poll(fd: RawFd, milliseconds: i32) -> Result<i16> {
+    let mut entry = libc::pollfd { fd, events: libc::POLLIN | libc::POLLOUT, revents: 0 };
+    let (seconds, rest) = (milliseconds / 1000, milliseconds % 1000);
+    let timeout = libc::timespec { tv_sec: seconds.into(), tv_nsec: i64::from(rest) * 1_000_000 };
+    // SAFETY: the entry and the timeout live through the call; there is no signal mask.
+    let found = unsafe { uinotify_harness::raw_syscall!(libc::SYS_ppoll, &raw mut entry, 1, &raw const timeout, 0, 8) };
+    Errno::result(found)?;
+    Ok(entry.revents)
+}
+
+/// The kernel itself shows no room for writing, whoever asks, but in the moment of a request over the instance.
+pub(crate) fn never_writable(folder: &Path) -> Result<()> {
+    let is_hidden = |fd: RawFd, what: &str| -> Result<()> {
+        let mut found = 0;
+        let is_hidden = crate::shared::yield_until(10_000, || {
+            found = raw_poll(fd, 0).unwrap_or(-1);
+            found == 0
+        });
+        ensure!(is_hidden, "{what}: {found:#x}");
+        // And not only for now.
+        let found = raw_poll(fd, 20)?;
+        ensure!(found == 0, "{what}, waiting: {found:#x}");
+        Ok(())
+    };
+    let fresh = call::init(Way::Libc, libc::IN_NONBLOCK)?;
+    ensure!(raw_poll(fresh.as_raw_fd(), 0)? == 0, "a fresh instance");
+    let instance = watching(folder)?;
+    let fd = instance.as_raw_fd();
+    is_hidden(fd, "after inotify_add_watch")?;
+    for round in 0..20 {
+        is_emulated(fd, folder, &format!("round{round}"))?;
+        is_hidden(fd, "after requests")?;
+    }
+    crate::process::run(|| {
+        is_emulated(fd, folder, "child").expect("it is emulated in a child");
+        is_hidden(fd, "in a child").expect("no POLLOUT in a child");
+    });
+    is_hidden(fd, "after fork")?;
+    // More threads than there is room for at once.
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    assert_eq!(call::add_watch(Way::Libc, fd, folder, libc::IN_CREATE), Ok(1));
+                }
+            });
+        }
+    });
+    is_hidden(fd, "after requests of many threads")?;
+    fs::write(folder.join("readable"), "")?;
+    ensure!(raw_poll(fd, 10_000)? == libc::POLLIN, "an event");
     Ok(())
 }

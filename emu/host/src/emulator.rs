@@ -413,17 +413,35 @@ impl Emulator {
     }
 
     fn serve_end(&mut self, id: u64, flags: EpollFlags) {
+        let mut has_more = true;
         for _ in 0..REQUESTS_MAX {
             let Some(session) = self.sessions.get(&id) else { return };
+            if frame::holds_plug_only(session.end()) {
+                if flags.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLRDHUP) {
+                    return self.close_session(id);
+                }
+                has_more = false;
+                break;
+            }
             match self.inbox.receive(session.end()) {
                 Ok(Some(packet)) => {
                     let bytes = self.inbox.bytes(&packet).to_vec();
-                    let request = packet.request(&bytes);
-                    self.serve_on_end(id, request, packet.descriptors);
+                    if !packet.is_plug(&bytes) {
+                        let request = packet.request(&bytes);
+                        self.serve_on_end(id, request, packet.descriptors);
+                    }
                 }
-                Ok(None) => break,
+                Ok(None) => {
+                    has_more = false;
+                    break;
+                }
                 Err(_) => return self.close_session(id),
             }
+        }
+        if has_more && let Some(session) = self.sessions.get(&id) {
+            // The edge has passed, and others have their turn first.
+            let mut event = EpollEvent::new(session.interest(), Token::End(id).encode());
+            let _ = self.epoll.modify(session.end(), &mut event);
         }
         if flags.contains(EpollFlags::EPOLLOUT)
             && let Some(session) = self.sessions.get_mut(&id)
@@ -508,9 +526,7 @@ impl Emulator {
         }
         let wants_writable = session.has_more(&self.tools.engine);
         if session.set_wants_writable(wants_writable) {
-            let mut flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP;
-            flags.set(EpollFlags::EPOLLOUT, wants_writable);
-            let mut event = EpollEvent::new(flags, Token::End(id).encode());
+            let mut event = EpollEvent::new(session.interest(), Token::End(id).encode());
             // The end is registered as long as the session lives.
             let _ = self.epoll.modify(session.end(), &mut event);
         }

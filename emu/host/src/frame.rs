@@ -4,8 +4,8 @@ use std::io::IoSlice;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
-use uinotify_wire::{REQUEST_BYTES_MAX, Request};
+use nix::sys::socket::{ControlMessage, MsgFlags, recv, sendmsg};
+use uinotify_wire::{PLUG, PLUG_BYTES, REQUEST_BYTES, REQUEST_BYTES_MAX, Request};
 
 use crate::refusal::Refusal;
 use crate::sender::Sender;
@@ -36,6 +36,11 @@ pub(crate) struct Packet {
 }
 
 impl Packet {
+    /// A plug, which something has followed, asks for nothing.
+    pub(crate) fn is_plug(&self, bytes: &[u8]) -> bool {
+        bytes == PLUG && self.descriptors.is_empty()
+    }
+
     /// The request that this packet is, in the bytes that the inbox gave for it.
     ///
     /// # Errors
@@ -110,6 +115,34 @@ impl Inbox {
     }
 }
 
+/// Is there nothing to receive but one plug? That is left where it is.
+pub(crate) fn holds_plug_only(socket: BorrowedFd<'_>) -> bool {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int, which lives through the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+    if result != 0 || usize::try_from(bytes) != Ok(PLUG_BYTES) {
+        return false;
+    }
+    let mut start = [0; REQUEST_BYTES];
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC | MsgFlags::MSG_DONTWAIT;
+    if recv(socket.as_raw_fd(), &mut start, flags) != Ok(PLUG_BYTES) || start[..] != PLUG[..REQUEST_BYTES] {
+        return false;
+    }
+    // Packets without a byte, which may carry descriptors, are not counted: the second packet is looked for. The kernel shows an empty
+    // one to the first look only, after which the plug is taken.
+    let is_alone = set_peek_offset(socket, bytes) && recv(socket.as_raw_fd(), &mut start, flags) == Err(Errno::EAGAIN);
+    set_peek_offset(socket, -1) && is_alone
+}
+
+/// From which byte on MSG_PEEK looks (`SO_PEEK_OFF`, Linux 3.4); -1 for the first.
+fn set_peek_offset(socket: BorrowedFd<'_>, offset: libc::c_int) -> bool {
+    let length = size_of_val(&offset) as libc::socklen_t;
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_PEEK_OFF);
+    // SAFETY: the option is one int, which lives through the call.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const offset).cast(), length) };
+    result == 0
+}
+
 /// Takes what came with a message: the sender, and every descriptor, also of a message that was cut off: they are installed, and
 /// somebody must own them.
 fn unpack(header: &libc::msghdr) -> (Option<Sender>, Vec<OwnedFd>) {
@@ -159,4 +192,39 @@ pub(crate) fn send(socket: BorrowedFd<'_>, parts: [&[u8]; 2], descriptors: &[Bor
     let rights = [ControlMessage::ScmRights(&numbers)];
     let control = if numbers.is_empty() { &[][..] } else { &rights };
     sendmsg::<()>(socket.as_raw_fd(), &pieces, control, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL, None).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_plug_is_left_only_where_nothing_follows() {
+        let pair = || {
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).expect("two sockets")
+        };
+        for follower in [&b""[..], b"x", &PLUG] {
+            let (ours, theirs) = pair();
+            assert!(!holds_plug_only(ours.as_fd()));
+            send(theirs.as_fd(), [&PLUG, &[]], &[]).expect("room");
+            for _ in 0..3 {
+                assert!(holds_plug_only(ours.as_fd()));
+            }
+            send(theirs.as_fd(), [follower, &[]], &[]).expect("room");
+            assert!(!holds_plug_only(ours.as_fd()), "{} bytes follow", follower.len());
+            // Looking has taken nothing away, and moved nothing.
+            let mut inbox = Inbox::new();
+            for length in [PLUG_BYTES, follower.len()] {
+                let packet = inbox.receive(ours.as_fd()).expect("a packet").expect("a packet");
+                assert_eq!(packet.length, length);
+            }
+            assert!(inbox.receive(ours.as_fd()).expect("an open socket").is_none());
+        }
+        let (ours, theirs) = pair();
+        send(theirs.as_fd(), [&[0; PLUG_BYTES], &[]], &[]).expect("room");
+        assert!(!holds_plug_only(ours.as_fd()), "a packet of the same length");
+    }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bind, getsockopt, recv, send, setsockopt, socketpair,
     sockopt,
@@ -12,7 +13,9 @@ use nix::sys::socket::{
 use nix::sys::stat::fstat;
 use uinotify_core::{AddMask, Delivery, Engine, Event, GroupId, Mask, ObjectId, Output, Wd};
 use uinotify_source::inotify::{Instance, KernelWd, Record, Records, Shown};
-use uinotify_wire::{EVENT_BYTES_MAX, EVENT_HEADER_BYTES, InstanceName, NAME_BYTES_MAX, REPLY_EVENTS_BYTES_MAX, Reply};
+use uinotify_wire::{
+    EVENT_BYTES_MAX, EVENT_HEADER_BYTES, InstanceName, NAME_BYTES_MAX, PLUG, REPLY_EVENTS_BYTES_MAX, Reply,
+};
 
 use crate::calibration::{Weights, unread_weight};
 use crate::closer::close_apart;
@@ -24,6 +27,10 @@ use crate::window::Window;
 /// Asked for the emulator's end; the kernel doubles it. A raw reader is refilled when a quarter is left (the kernel's rule for
 /// EPOLLOUT), so the window takes half.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
+
+/// Asked for the program's end; the kernel doubles it. So small that the plug takes more than a quarter, and the largest request, a
+/// path of `PATH_MAX` bytes, still finds room behind it.
+const REQUESTS_BUFFER_BYTES: usize = 8 * 1024;
 
 /// How far beyond its limit a queue may grow by events that come back: those of one reply, and more than there are readers of one
 /// instance. Whoever returns what was never sent fills no memory.
@@ -100,6 +107,8 @@ impl Session {
             nix::fcntl::fcntl(&theirs, nix::fcntl::FcntlArg::F_SETFL(flags))?;
         }
         let window = Window::new(u32::try_from(granted / 2).unwrap_or(u32::MAX));
+        setsockopt(&theirs, sockopt::SndBuf, &REQUESTS_BUFFER_BYTES)?;
+        send(theirs.as_raw_fd(), &PLUG, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?;
         let paths = BTreeMap::new();
         Ok((
             Self {
@@ -178,6 +187,13 @@ impl Session {
     /// Whether to be told that the socket can be written. True if that has changed.
     pub(crate) fn set_wants_writable(&mut self, wants: bool) -> bool {
         std::mem::replace(&mut self.wants_writable, wants) != wants
+    }
+
+    /// What epoll is to tell of our end. By edges, as the plug that stays there is always to be read.
+    pub(crate) fn interest(&self) -> EpollFlags {
+        let mut flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
+        flags.set(EpollFlags::EPOLLOUT, self.wants_writable);
+        flags
     }
 
     /// Tells the core how much of the window has been read.

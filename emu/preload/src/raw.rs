@@ -292,7 +292,8 @@ pub unsafe fn send_message(fd: i32, header: &MessageHeader) -> Outcome {
     loop {
         // SAFETY: `header` lives through the call; its contents are by this function's contract.
         let result = unsafe {
-            syscall(number::SENDMSG, [fd as usize, &raw const *header as usize, MSG_NOSIGNAL as usize, 0, 0, 0])
+            let flags = MSG_NOSIGNAL | MSG_DONTWAIT;
+            syscall(number::SENDMSG, [fd as usize, &raw const *header as usize, flags as usize, 0, 0, 0])
         };
         if result != Err(Errno::INTR) {
             return result;
@@ -325,14 +326,13 @@ pub unsafe fn ioctl(fd: i32, request: u32, argument: usize) -> Outcome {
     unsafe { syscall(number::IOCTL, [fd as usize, request as usize, argument, 0, 0, 0]) }
 }
 
-/// `poll` of one descriptor: what it shows now, or, with `wait`, once it shows something.
+/// `poll` of one descriptor: what it shows now, or, with `wait`, once it shows something or a millisecond has gone by.
 #[must_use]
 pub fn poll_one(fd: i32, events: i16, wait: bool) -> i16 {
     let mut entry = PollFd { fd, events, revents: 0 };
-    let now = TimeSpec { seconds: 0, nanoseconds: 0 };
-    let timeout = if wait { 0 } else { &raw const now as usize };
-    // SAFETY: `entry` and `now` live through the call.
-    let _ = unsafe { syscall(number::PPOLL, [&raw mut entry as usize, 1, timeout, 0, 0, 0]) };
+    let timeout = TimeSpec { seconds: 0, nanoseconds: if wait { 1_000_000 } else { 0 } };
+    // SAFETY: `entry` and `timeout` live through the call.
+    let _ = unsafe { syscall(number::PPOLL, [&raw mut entry as usize, 1, &raw const timeout as usize, 0, 0, 0]) };
     entry.revents
 }
 

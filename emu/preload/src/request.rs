@@ -7,7 +7,7 @@
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use uinotify_wire::{REPLY_BYTES, Reply, Request, RequestKind, VALUE_OFFSET};
+use uinotify_wire::{PLUG, REPLY_BYTES, Reply, Request, RequestKind, VALUE_OFFSET};
 
 use crate::address::Address;
 use crate::identity::Instance;
@@ -147,13 +147,33 @@ fn send(fd: i32, request: &Request<'_>, fds: &[i32]) -> Result<(), Errno> {
         // SAFETY: the pieces and the control buffer live in this frame, or are the request's payload.
         match unsafe { raw::send_message(fd, &message) } {
             Ok(_) => return Ok(()),
-            // The program has set O_NONBLOCK, and the emulator has not read its earlier requests yet.
+            // The emulator has not read the earlier requests of this and other threads yet. Room over an instance is not told of, as
+            // the plug hides it: a wait for it, here or in the kernel, might not end.
             Err(Errno::AGAIN) => {
                 let _ = raw::poll_one(fd, raw::POLLOUT, true);
             }
             Err(errno) => return Err(errno),
         }
     }
+}
+
+/// Sends a request over an instance.
+fn send_over_instance(fd: i32, request: &Request<'_>, fds: &[i32]) -> Result<(), Errno> {
+    send(fd, request, fds)?;
+    let mut piece = IoVec { base: (&raw const PLUG).cast_mut().cast(), length: PLUG.len() };
+    let message = MessageHeader {
+        name: core::ptr::null_mut(),
+        name_length: 0,
+        pieces: &raw mut piece,
+        piece_count: 1,
+        control: core::ptr::null_mut(),
+        control_length: 0,
+        flags: 0,
+    };
+    // Where there is no room, enough is on its way. An emulator that has died meanwhile shows in the reply.
+    // SAFETY: the piece is a constant.
+    let _ = unsafe { raw::send_message(fd, &message) };
+    Ok(())
 }
 
 /// The pieces of memory that a reply is scattered over.
@@ -265,8 +285,8 @@ fn ask_over_instance(instance: &Instance, request: &Request<'_>, object: &[i32],
     }
     let [reader, writer] = with_spare_descriptors(raw::pipe).map_err(Failure::Refused)?;
     let sent = match object {
-        [object] => send(instance.fd, &request, &[writer, *object]),
-        _ => send(instance.fd, &request, &[writer]),
+        [object] => send_over_instance(instance.fd, &request, &[writer, *object]),
+        _ => send_over_instance(instance.fd, &request, &[writer]),
     };
     let _ = raw::close(writer);
     let answer = match sent {
@@ -325,7 +345,7 @@ fn attach_with_new_connection(
     request: &Request<'_>,
 ) -> Result<(Reply, [Option<i32>; 2]), Failure> {
     let [ours, theirs] = raw::socket_pair().map_err(Failure::Refused)?;
-    let sent = send(instance.fd, request, &[theirs]);
+    let sent = send_over_instance(instance.fd, request, &[theirs]);
     let _ = raw::close(theirs);
     let ours = high(ours);
     let answer = match sent {
@@ -357,7 +377,7 @@ pub fn ask_for_descriptor(instance: &Instance, request: &Request<'_>) -> Result<
     }
     let [ours, theirs] = raw::socket_pair().map_err(Failure::Refused)?;
     // Without our copy of the other end an emulator that dies shows as the end of the connection.
-    let sent = send(instance.fd, request, &[theirs]);
+    let sent = send_over_instance(instance.fd, request, &[theirs]);
     let _ = raw::close(theirs);
     let answer = match sent {
         Ok(()) => receive(ours, Into::NOTHING, MSG_CMSG_CLOEXEC).map(|(reply, [fd, _])| (reply, fd)),

@@ -53,6 +53,25 @@ pub const IOC_SETNEXTWD: u32 = 0x4004_4900;
 /// `UINOTIFY_IOC_GETNEXTWD`, `_IOR('I', 0x80, __s32)`: reads the cursor back. Ours; Linux answers ENOTTY.
 pub const IOC_GETNEXTWD: u32 = 0x8004_4980;
 
+/// Length of [`PLUG`]: more than 4 KiB in the kernel's account (a quarter of what the program's end may send), and less than 16 KiB.
+pub const PLUG_BYTES: usize = 3000;
+
+/// A packet that asks for nothing and stays unread on the way to the emulator, so that the kernel takes the program's end for one that
+/// cannot be written, as an inotify descriptor cannot (`unix_writable` of the kernel: a quarter of the send buffer). The emulator
+/// takes it away when something follows it; who has sent a request over an instance sends another.
+pub static PLUG: [u8; PLUG_BYTES] = {
+    let mut bytes = [0; PLUG_BYTES];
+    let mut index = 0;
+    while index < MAGIC.len() {
+        bytes[index] = MAGIC[index];
+        index += 1;
+    }
+    bytes[MAGIC.len()] = VERSION;
+    // No kind of request.
+    bytes[MAGIC.len() + 1] = u8::MAX;
+    bytes
+};
+
 /// One line of the settle page, which the emulator writes and programs only read. A line is a cache line long.
 pub mod settle_line {
     /// Distance between two lines.

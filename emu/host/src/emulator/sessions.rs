@@ -67,7 +67,7 @@ impl Emulator {
         let name = InstanceName { emulator_pid: std::process::id().into(), start_ticks: self.start_ticks, group: id };
         let opened = Session::open(group, peer, name, flags & libc::IN_NONBLOCK != 0).and_then(|(session, theirs)| {
             self.watch(session.source(), Token::Source(id), EpollFlags::EPOLLIN)?;
-            self.watch(session.end(), Token::End(id), EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP)?;
+            self.watch(session.end(), Token::End(id), session.interest())?;
             Ok((session, theirs))
         });
         let (mut session, theirs) = opened.map_err(|problem| {
