@@ -411,7 +411,7 @@ pub fn ask_emulator(kind: RequestKind, argument: u64, word: u32) -> Result<(Repl
 /// The source's descriptor for one call, where this process holds none; `None` if the emulator keeps it to itself.
 pub fn borrow_source(instance: &Instance) -> Option<i32> {
     let [ours, theirs] = raw::socket_pair().ok()?;
-    let sent = send(instance.fd, &Request::new(RequestKind::Attach, 0, 0), &[theirs]);
+    let sent = send_over_instance(instance.fd, &Request::new(RequestKind::Attach, 0, 0), &[theirs]);
     let _ = raw::close(theirs);
     let answer = sent.map_err(failure).and_then(|()| receive(ours, Into::NOTHING, MSG_CMSG_CLOEXEC));
     let _ = raw::close(ours);
