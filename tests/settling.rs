@@ -30,6 +30,8 @@ mod descriptors;
 mod epoll;
 #[path = "settling/foreign.rs"]
 mod foreign;
+#[path = "settling/greedy.rs"]
+mod greedy;
 #[path = "settling/hostile.rs"]
 mod hostile;
 #[path = "settling/interruption.rs"]
@@ -50,6 +52,8 @@ mod readers;
 mod rounds;
 #[path = "settling/scarcity.rs"]
 mod scarcity;
+#[path = "settling/scene.rs"]
+mod scene;
 #[path = "settling/shared.rs"]
 mod shared;
 #[path = "settling/threads.rs"]
@@ -145,17 +149,17 @@ fn programs(seed: u64) -> Result<Vec<(&'static str, &'static str, Program)>> {
     add("hostile::junk_on_a_connection", Program::new("junk_on_a_connection"));
     add("hostile::junk_over_an_instance", Program::new("junk_over_an_instance"));
     add("hostile::loops", Program::new("loops"));
-    add("hostile::silent_connections", Program::new("silent_connections"));
-    add("hostile::many_threads", Program::new("many_threads"));
-    add("hostile::many_controls", Program::new("many_controls"));
-    add("hostile::unread_replies", Program::new("unread_replies"));
+    add("greedy::silent_connections", Program::new("silent_connections"));
+    add("greedy::many_threads", Program::new("many_threads"));
+    add("greedy::many_controls", Program::new("many_controls"));
+    add("greedy::unread_replies", Program::new("unread_replies"));
     add("hostile::full_pipe", Program::new("full_pipe"));
     add("hostile::blocking_closes", Program::new("blocking_closes"));
     add("hostile::shut_down", Program::new("shut_down"));
-    add("hostile::made_up_events", Program::new("made_up_events"));
-    add("hostile::unread_descriptions", Program::new("unread_descriptions"));
-    add("hostile::no_number_left", Program::new("no_number_left"));
-    add("hostile::floods", Program::new("floods"));
+    add("greedy::made_up_events", Program::new("made_up_events"));
+    add("greedy::unread_descriptions", Program::new("unread_descriptions"));
+    add("greedy::no_number_left", Program::new("no_number_left"));
+    add("greedy::floods", Program::new("floods"));
     add("descriptors::none_is_left", Program::new("counts"));
     add("descriptors::duplicates", Program::new("duplicates"));
     add("descriptors::fork", Program::new("fork"));
@@ -220,17 +224,17 @@ fn run_program(name: &str, folder: &Path, arguments: &[String]) -> Result<()> {
         ("much_junk", []) => hostile::much_junk(folder),
         ("junk_over_an_instance", []) => hostile::junk_over_an_instance(folder),
         ("loops", []) => hostile::loops(folder),
-        ("silent_connections", []) => hostile::silent_connections(folder),
-        ("many_threads", []) => hostile::many_threads(folder),
-        ("many_controls", []) => hostile::many_controls(folder),
-        ("unread_replies", []) => hostile::unread_replies(folder),
+        ("silent_connections", []) => greedy::silent_connections(folder),
+        ("many_threads", []) => greedy::many_threads(folder),
+        ("many_controls", []) => greedy::many_controls(folder),
+        ("unread_replies", []) => greedy::unread_replies(folder),
         ("full_pipe", []) => hostile::full_pipe(folder),
         ("blocking_closes", []) => hostile::blocking_closes(folder),
         ("shut_down", []) => hostile::shut_down(folder),
-        ("made_up_events", []) => hostile::made_up_events(folder),
-        ("unread_descriptions", []) => hostile::unread_descriptions(folder),
-        ("no_number_left", []) => hostile::no_number_left(folder),
-        ("floods", []) => hostile::floods(folder),
+        ("made_up_events", []) => greedy::made_up_events(folder),
+        ("unread_descriptions", []) => greedy::unread_descriptions(folder),
+        ("no_number_left", []) => greedy::no_number_left(folder),
+        ("floods", []) => greedy::floods(folder),
         ("killed", []) => death::killed(folder),
         ("told_to_a_reader", []) => death::told_to_a_reader(folder),
         ("told_past_the_shim", []) => death::told_past_the_shim(folder),
