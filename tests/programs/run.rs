@@ -35,15 +35,20 @@ pub(super) enum Subject {
     Run,
     /// `uinotify serve`, and `uinotify env` in the shell that starts the program.
     Served,
+    /// The library alone.
+    Bare,
 }
 
 impl Subject {
     /// Those that are compared with the kernel.
-    pub(super) const EMULATED: [Self; 2] = [Self::Run, Self::Served];
+    pub(super) const EMULATED: [Self; 3] = [Self::Run, Self::Served, Self::Bare];
 }
 
 /// Starts the rest as a person does: the command and its socket first.
 const UNDER_SERVER: &str = r#"eval "$("$0" env --socket "$1")" && shift && exec "$@""#;
+
+/// The same for the library alone.
+const UNDER_LIBRARY: &str = r#"LD_PRELOAD="$("$0" library)" && export LD_PRELOAD && exec "$@""#;
 
 /// A folder of a trial's own, in which the watched one is.
 pub(super) struct Room {
@@ -105,6 +110,11 @@ impl Room {
             Subject::Served => {
                 let mut command = Command::new("sh");
                 command.args(["-c", UNDER_SERVER, env!("CARGO_BIN_EXE_uinotify"), &self.socket(), program[0]]);
+                command
+            }
+            Subject::Bare => {
+                let mut command = Command::new("sh");
+                command.args(["-c", UNDER_LIBRARY, env!("CARGO_BIN_EXE_uinotify"), program[0]]);
                 command
             }
         };
@@ -181,7 +191,7 @@ impl Running {
             Subject::Native => {
                 self.eventually(&format!("{count} watches of the kernel"), || self.kernel_watches() == count)
             }
-            Subject::Run | Subject::Served => {
+            Subject::Run | Subject::Served | Subject::Bare => {
                 self.eventually(&format!("{count} watches of the emulator"), || {
                     self.emulated_watches().len() == count
                 })?;
