@@ -5,8 +5,8 @@
 //! the shim costs an ordinary read takes two processes, one of them without it.
 //!
 //! `--quick` takes few samples: it shows that everything works, not how fast. So does any run without `--bench`, such as
-//! `cargo test --benches`. A word as argument picks the groups whose name contains it: `restore`, `add_watch`, `rate`,
-//! `latency`, `wake_up`, `reading`, `ordinary`. A goal that is missed is no failure of the run; a lost event is.
+//! `cargo test --benches`. A word as argument picks the groups whose name contains it: `restore`, `add_watch`, `folders`, `queue`,
+//! `rate`, `latency`, `wake_up`, `reading`, `memory`, `ordinary`. A goal that is missed is no failure of the run; a lost event is.
 
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -15,6 +15,12 @@ use std::process::{Command, ExitCode, Stdio};
 mod add_watch;
 #[path = "benchmarks/events.rs"]
 mod events;
+#[path = "benchmarks/folders.rs"]
+mod folders;
+#[path = "benchmarks/full_queue.rs"]
+mod full_queue;
+#[path = "benchmarks/memory.rs"]
+mod memory;
 #[path = "benchmarks/ordinary.rs"]
 mod ordinary;
 #[path = "benchmarks/reading.rs"]
@@ -43,6 +49,7 @@ use worker::Extent;
 const WORKER: &str = "--worker";
 const WRITER: &str = "--writer";
 const ORDINARY: &str = "--ordinary";
+const MEMORY: &str = "--memory";
 
 /// After this many seconds something hangs that will not end by itself.
 const HANG_SECONDS: u32 = 900;
@@ -54,9 +61,9 @@ fn main() -> ExitCode {
     let words: Vec<_> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         [WORKER, root, extent, ref only @ ..] => {
-            let extent = if extent == "full" { Extent::Full } else { Extent::Quick };
-            worker::main(Path::new(root), extent, only.first().copied());
+            worker::main(Path::new(root), Extent::parse(extent), only.first().copied());
         }
+        [MEMORY, root, extent] => memory::main(Path::new(root), Extent::parse(extent)),
         [WRITER, root] => writer::main(Path::new(root)),
         [ORDINARY, place] => ordinary::main(place == "shim"),
         _ => return coordinate(&words),
@@ -78,12 +85,26 @@ fn coordinate(words: &[&str]) -> ExitCode {
         };
         rows.extend(measured);
     }
+    if only.is_none_or(|only| "memory".contains(only)) {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let mut command = under_shim(root.path());
+        command.arg(MEMORY).arg(root.path()).arg(extent.word());
+        let Some(measured) = rows_of(command, Place::default()) else {
+            return ExitCode::FAILURE;
+        };
+        rows.extend(measured);
+    }
     if only.is_none_or(|only| "ordinary".contains(only)) {
+        let root = tempfile::tempdir().expect("a temporary folder");
         let ordinary = |mut command: Command, place| {
             command.args([ORDINARY, place]);
             command
         };
-        rows.push(ordinary::measure(|| ordinary(under_shim(), "shim"), || ordinary(plain(), "plain"), extent));
+        rows.push(ordinary::measure(
+            || ordinary(under_shim(root.path()), "shim"),
+            || ordinary(plain(), "plain"),
+            extent,
+        ));
     }
     println!("{}", row::HEAD);
     for row in &rows {
@@ -107,10 +128,16 @@ fn measure_in_worker(place: Place, extent: Extent, only: Option<&str>) -> Option
         one.set(last).and_then(|()| sched_setaffinity(Pid::from_raw(0), &one)).expect("a CPU of ours");
     }
     let root = tempfile::tempdir().expect("a temporary folder");
-    let mut command = under_shim();
-    command.arg(WORKER).arg(root.path()).arg(if extent.is_full() { "full" } else { "quick" }).args(only);
-    let output = command.stderr(Stdio::inherit()).output().expect("the command starts");
+    let mut command = under_shim(root.path());
+    command.arg(WORKER).arg(root.path()).arg(extent.word()).args(only);
+    let rows = rows_of(command, place);
     sched_setaffinity(Pid::from_raw(0), &everywhere).expect("as it was");
+    rows
+}
+
+/// What a command prints, or nothing if it fails.
+fn rows_of(mut command: Command, place: Place) -> Option<Vec<Row>> {
+    let output = command.stderr(Stdio::inherit()).output().expect("the command starts");
     if !output.status.success() {
         eprintln!("the worker failed: {}", output.status);
         return None;
@@ -124,8 +151,10 @@ fn plain() -> Command {
     Command::new(std::env::current_exe().expect("the benchmark's own path"))
 }
 
-fn under_shim() -> Command {
+/// The emulator's socket is in a folder of its own: whoever looks at all emulators of this user has nothing to do with this one.
+fn under_shim(root: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_uinotify"));
+    command.env("XDG_RUNTIME_DIR", root);
     command.args(["run", "--"]).arg(std::env::current_exe().expect("the benchmark's own path"));
     command
 }

@@ -25,6 +25,8 @@ pub(crate) trait Side {
     fn set_next_wd(fd: RawFd, wd: i32) -> Result<(), Errno>;
     /// `read`.
     fn read(fd: RawFd, buffer: &mut [u8]) -> Result<usize, Errno>;
+    /// `ioctl` with `FIONREAD`.
+    fn queued_bytes(fd: RawFd) -> Result<usize, Errno>;
 }
 
 /// The kernel's inotify, by bare system calls: no shim stands in their way, nor libc's wrapper, which would favour ours.
@@ -66,6 +68,13 @@ impl Side for Native {
         // SAFETY: the buffer is borrowed for the length of the call, and its length goes with it.
         unsafe { system_call(libc::SYS_read, arguments) }
     }
+
+    fn queued_bytes(fd: RawFd) -> Result<usize, Errno> {
+        let mut bytes: libc::c_int = 0;
+        let arguments = arguments![fd, libc::FIONREAD, &raw mut bytes];
+        // SAFETY: FIONREAD writes one int, which lives through the call.
+        unsafe { system_call(libc::SYS_ioctl, arguments) }.map(|_| bytes as usize)
+    }
 }
 
 impl Side for Ours {
@@ -98,6 +107,12 @@ impl Side for Ours {
         // SAFETY: the buffer is borrowed for the length of the call, and its length goes with it.
         let length = unsafe { libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len()) };
         Errno::result(length).map(|length| length as usize)
+    }
+
+    fn queued_bytes(fd: RawFd) -> Result<usize, Errno> {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: FIONREAD writes one int, which lives through the call.
+        Errno::result(unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut bytes) }).map(|_| bytes as usize)
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::row::Row;
-use crate::{add_watch, reading, restore, stream};
+use crate::{add_watch, folders, full_queue, reading, restore, stream};
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,15 @@ impl Extent {
         }
     }
 
+    /// As it is told to a process that this program starts.
+    pub(crate) fn word(self) -> &'static str {
+        if self.is_full() { "full" } else { "quick" }
+    }
+
+    pub(crate) fn parse(word: &str) -> Self {
+        if word == "full" { Self::Full } else { Self::Quick }
+    }
+
     pub(crate) fn is_full(self) -> bool {
         self == Self::Full
     }
@@ -34,6 +43,14 @@ impl Extent {
 /// A path for the C functions.
 pub(crate) fn string(path: &Path) -> CString {
     CString::new(path.as_os_str().as_bytes()).expect("no zero in a path of ours")
+}
+
+/// How many watches this machine gives a user.
+pub(crate) fn watches_max() -> usize {
+    let limit = |path| std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
+    // That of the user name space holds as well (Linux 4.9).
+    let limits = ["/proc/sys/fs/inotify/max_user_watches", "/proc/sys/user/max_inotify_watches"].map(limit);
+    limits.into_iter().flatten().min().expect("the kernel's inotify")
 }
 
 /// The worker's own `main`: one row a line goes out.
@@ -51,6 +68,12 @@ pub(crate) fn main(root: &Path, extent: Extent, only: Option<&str>) {
     }
     if is_wanted("add_watch") {
         tell(add_watch::measure(root, extent));
+    }
+    if is_wanted("folders") {
+        tell(folders::measure(root, extent));
+    }
+    if is_wanted("queue") {
+        tell(full_queue::measure(root, extent));
     }
     if is_wanted("rate") {
         tell(stream::measure_rate(root, extent));
