@@ -95,6 +95,7 @@ fn main() -> Result<ExitCode> {
         trial("rounds::past_the_shim_events_are_missed", Program::new("control").argument(2000_u64).argument(seed)),
     ];
     // Only what the shim holds beside the instance can be taken from it.
+    trials.push(trial("scarcity::full_table_of_descriptors", Program::new("full_table")));
     trials.push(trial("scarcity::numbers_of_the_shims_own_taken", Program::new("taken_numbers")));
     trials.push(Trial::ignorable_test("constructor::of_another_library", constructor::of_another_library));
     trials.push(Trial::test("hostile::junk_is_told_of", || {
@@ -220,6 +221,7 @@ fn run_program(name: &str, folder: &Path, arguments: &[String]) -> Result<()> {
         ("full_emulator", []) => scarcity::full_emulator(folder),
         ("unheard", []) => scarcity::unheard(folder),
         ("taken_numbers", []) => scarcity::taken_numbers(folder),
+        ("full_table", []) => scarcity::full_table(folder),
         ("junk_on_a_connection", []) => hostile::junk_on_a_connection(folder),
         ("much_junk", []) => hostile::much_junk(folder),
         ("junk_over_an_instance", []) => hostile::junk_over_an_instance(folder),

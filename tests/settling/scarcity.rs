@@ -209,3 +209,32 @@ pub(crate) fn taken_numbers(folder: &Path) -> Result<()> {
     are_untouched(events, "after inotify_init at EMFILE")?;
     is_emulated(held.instance.as_raw_fd(), folder, "afterwards")
 }
+
+/// With no descriptor number left, Linux adds watches all the same: so does an instance for which the shim holds something.
+pub(crate) fn full_table(folder: &Path) -> Result<()> {
+    // The shim's own numbers are below the limit that it finds.
+    let limit = set_descriptor_limit(0, 64)?;
+    let held = attached(folder)?;
+    let fd = held.instance.as_raw_fd();
+    let mut fillers = Vec::new();
+    let refused = loop {
+        match fs::File::open("/dev/null") {
+            Ok(file) => fillers.push(file),
+            Err(error) => break error,
+        }
+    };
+    let beside = folder.join("beside");
+    let added = call::add_watch(Way::Libc, fd, folder, libc::IN_CREATE | libc::IN_MASK_ADD);
+    let again = call::add_watch(Way::Libc, fd, folder, libc::IN_CREATE | libc::IN_MASK_ADD);
+    drop(fillers.pop());
+    let created = fs::File::create(&beside);
+    let read = call::read(Way::Libc, fd, 4096);
+    set_descriptor_limit(0, limit)?;
+    ensure!(refused.raw_os_error() == Some(libc::EMFILE), "{refused}");
+    created?;
+    fs::remove_file(&beside)?;
+    ensure!(added == Ok(1) && again == Ok(1), "{added:?} {again:?}");
+    let events = read.map(|bytes| call::events(&bytes).len());
+    ensure!(events == Ok(1), "{events:?}");
+    is_emulated(fd, folder, "afterwards")
+}

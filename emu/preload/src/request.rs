@@ -424,12 +424,20 @@ pub fn borrow_source(instance: &Instance) -> Option<i32> {
 }
 
 /// Linux needs no descriptor for what the shim needs one for: where the program has no number left, the shim gives up its own and
-/// tries again.
+/// tries again. The control connections go last, as a request without one takes more numbers.
 pub fn with_spare_descriptors<T>(mut attempt: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
-    match attempt() {
-        Err(Errno::MFILE) if memory::owner().is_some() && slot::release_all() => attempt(),
-        result => result,
+    let mut result = attempt();
+    for release in [slot::release_sources, slot::release_all] {
+        match result {
+            Err(Errno::MFILE) if memory::owner().is_some() => {
+                if release() {
+                    result = attempt();
+                }
+            }
+            result => return result,
+        }
     }
+    result
 }
 
 /// Moves a descriptor of the shim's own out of the range that a program looks at; close-on-exec.

@@ -115,6 +115,15 @@ pub fn release_all() -> bool {
     release_where(|_| true)
 }
 
+/// As [`release_all`] for the sources alone.
+pub fn release_sources() -> bool {
+    let mut any = false;
+    for slot in TABLE.iter().filter(|slot| !slot.wants_source()) {
+        any |= slot.change(|| slot.drop_source()) == Some(true);
+    }
+    any
+}
+
 /// Lets go of instances that have ended without a call that the shim sees: what it holds of them counts against the limits of
 /// the kernel. True if there were any.
 pub fn release_ended() -> bool {
@@ -181,10 +190,14 @@ impl Slot {
     fn drop_descriptors(&self) -> bool {
         let control_closed = self.proved_control().is_some_and(|control| raw::close(control).is_ok());
         self.control_fd.store(NONE, Ordering::Relaxed);
+        self.drop_source() || control_closed
+    }
+
+    /// As [`Self::drop_descriptors`] for the source alone.
+    fn drop_source(&self) -> bool {
         let source = self.source_fd.swap(NONE, Ordering::Relaxed);
         // The program may have closed it, and have given the number to another file.
-        let source_closed = source >= 0 && raw::is_inotify(source) && raw::close(source).is_ok();
-        control_closed || source_closed
+        source >= 0 && raw::is_inotify(source) && raw::close(source).is_ok()
     }
 
     /// The control connection's descriptor, if it is still that.
