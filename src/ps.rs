@@ -79,10 +79,12 @@ fn socket_of_environment() -> Option<PathBuf> {
     Some(PathBuf::from(OsStr::from_bytes(path)))
 }
 
-/// An emulator that is killed between accepting and answering resets the connection; the next one is refused.
+/// An emulator that ends between connecting and answering resets the connection, or breaks it; the next one is refused.
 fn ask(socket: &Path) -> io::Result<EmulatorStatus> {
     match query_status(socket) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => query_status(socket),
+        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
+            query_status(socket)
+        }
         answer => answer,
     }
 }
