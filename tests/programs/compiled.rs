@@ -48,6 +48,7 @@ fn sd_event(subject: Subject) -> Result<String, Failed> {
 /// Among other things it watches a folder with three priorities, and lets a queue overflow.
 fn systemd_test(subject: Subject) -> Result<String, Failed> {
     let running = Room::new(subject)?.start(&[SYSTEMD_TEST])?;
+    running.any_watches()?;
     let text = running.whole()?;
     let told = ["inotify", "exit status"];
     let mut lines: Vec<_> = text.lines().filter(|line| told.iter().any(|told| line.contains(told))).collect();

@@ -187,20 +187,23 @@ impl Running {
     /// Waits until the program has exactly `count` watches, which the one who is to hold them holds: the kernel for the
     /// process itself, or an emulator.
     pub(super) fn watches(&self, count: usize) -> Outcome {
+        self.eventually(&format!("{count} watches"), || self.watch_count() == count)?;
+        // Some programs watch what they have opened, by the name of the descriptor.
+        let is_inside = |path: &PathBuf| path.starts_with(self.tree()) || path.starts_with("/proc/self/fd");
+        let outside: Vec<_> = self.emulated_watches().into_iter().filter(|path| !is_inside(path)).collect();
+        assert!(outside.is_empty(), "the emulator's watches are the program's: {outside:?}");
+        Ok(())
+    }
+
+    /// The same for any number of them, anywhere.
+    pub(super) fn any_watches(&self) -> Outcome {
+        self.eventually("watches", || self.watch_count() > 0)
+    }
+
+    fn watch_count(&self) -> usize {
         match self.room.subject {
-            Subject::Native => {
-                self.eventually(&format!("{count} watches of the kernel"), || self.kernel_watches() == count)
-            }
-            Subject::Run | Subject::Served | Subject::Bare => {
-                self.eventually(&format!("{count} watches of the emulator"), || {
-                    self.emulated_watches().len() == count
-                })?;
-                // Some programs watch what they have opened, by the name of the descriptor.
-                let is_inside = |path: &PathBuf| path.starts_with(self.tree()) || path.starts_with("/proc/self/fd");
-                let outside: Vec<_> = self.emulated_watches().into_iter().filter(|path| !is_inside(path)).collect();
-                assert!(outside.is_empty(), "the emulator's watches are the program's: {outside:?}");
-                Ok(())
-            }
+            Subject::Native => self.kernel_watches(),
+            Subject::Run | Subject::Served | Subject::Bare => self.emulated_watches().len(),
         }
     }
 
