@@ -20,6 +20,7 @@ use uinotify_wire::{
 use crate::calibration::{Weights, unread_weight};
 use crate::closer::close_apart;
 use crate::connection::Peer;
+use crate::paths::Paths;
 use crate::reply::is_packet_socket;
 use crate::settle_page::Line;
 use crate::window::Window;
@@ -50,7 +51,7 @@ pub(crate) struct Session {
     source: Instance,
     end: OwnedFd,
     window: Window,
-    paths: BTreeMap<ObjectId, Box<[u8]>>,
+    paths: Paths,
     has_lost_events: bool,
     wants_writable: bool,
     is_cut_off: bool,
@@ -109,7 +110,6 @@ impl Session {
         let window = Window::new(u32::try_from(granted / 2).unwrap_or(u32::MAX));
         setsockopt(&theirs, sockopt::SndBuf, &REQUESTS_BUFFER_BYTES)?;
         send(theirs.as_raw_fd(), &PLUG, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?;
-        let paths = BTreeMap::new();
         Ok((
             Self {
                 group,
@@ -119,7 +119,7 @@ impl Session {
                 source,
                 end,
                 window,
-                paths,
+                paths: Paths::default(),
                 has_lost_events: false,
                 wants_writable: false,
                 is_cut_off: false,
@@ -176,7 +176,7 @@ impl Session {
 
     /// The path with which an object was first added.
     pub(crate) fn path(&self, object: ObjectId) -> &[u8] {
-        self.paths.get(&object).map_or(&[], |path| path)
+        self.paths.get(object)
     }
 
     /// Does anything wait behind the window?
@@ -310,7 +310,7 @@ impl Session {
     fn forget_paths(&mut self, engine: &mut Engine) {
         while let Some(output) = engine.poll_output() {
             if let Output::Unwatched { object, .. } = output {
-                self.paths.remove(&object);
+                self.paths.remove(object);
             }
         }
     }
@@ -410,7 +410,7 @@ impl Session {
             }
         };
         if added.new {
-            self.paths.insert(object(kernel), path.into());
+            self.paths.insert(object(kernel), path);
         }
         Ok(added.wd)
     }
