@@ -123,6 +123,7 @@ fn programs(seed: u64) -> Result<Vec<(&'static str, &'static str, Program)>> {
     add("queue::of_the_kernels_length", queue(queue::kernel_limit()?));
     add("queue::of_500_events", queue(500).options(&["--limit", "queue=500"]));
     add("queue::of_100_events", queue(100).options(&["--limit", "queue=100"]));
+    add("queue::two_ways_of_reading", Program::new("two_ways"));
     add("queue::edges_come_while_the_window_has_room", Program::new("edges"));
     add("death::is_an_error", Program::new("killed"));
     add("death::is_told_to_a_reader", Program::new("told_to_a_reader"));
@@ -207,6 +208,7 @@ fn run_program(name: &str, folder: &Path, arguments: &[String]) -> Result<()> {
         ("reading_threads", &[seed]) => readers::threads(folder, seed),
         ("reading_processes", &[seed]) => readers::processes(folder, seed),
         ("queue", &[limit, seed]) => queue::beyond_the_window(folder, u32::try_from(limit)?, seed),
+        ("two_ways", []) => queue::two_ways_of_reading(folder),
         ("edges", []) => queue::edges(folder),
         ("bad_pages_behind_the_window", &[other]) => memory::bad_pages_behind_the_window(folder, other != 0),
         ("selecting", []) => interruption::selecting(folder),

@@ -1,15 +1,17 @@
 //! A queue that is longer than its window: order, counts and the place of the overflow event are the kernel's.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use nix::errno::Errno;
 
 use uinotify_harness::raw;
 
-use crate::call::{self, Way};
+use crate::call::{self, Poll, Way};
 use crate::random::Random;
 
 /// Lengths around the window's, the limit's, and between.
@@ -53,6 +55,39 @@ pub(crate) fn beyond_the_window(folder: &Path, queue_limit: u32, seed: u64) -> R
             ensure!(ours == its, "{count} events differ");
         }
     }
+    Ok(())
+}
+
+/// Who reads with the shim takes a long queue with the replies to requests, and needs no full window. Who reads past it, as one event a
+/// call, gets the rest all the same, each announced.
+pub(crate) fn two_ways_of_reading(folder: &Path) -> Result<()> {
+    const NAMES: [&str; 2] = ["one", "other"];
+    let count = (kernel_limit()? as usize).min(16_000);
+    let instance = call::init(Way::Libc, libc::IN_NONBLOCK)?;
+    let fd = instance.as_raw_fd();
+    for name in NAMES {
+        File::create(folder.join(name))?;
+    }
+    call::add_watch(Way::Libc, fd, folder, libc::IN_ATTRIB)?;
+    for number in 0..count {
+        fs::set_permissions(folder.join(NAMES[number % 2]), Permissions::from_mode(0o600))?;
+    }
+    let mut events = Vec::new();
+    // Of the shim's turns most have their events from a reply, in others the window was filled again fast enough.
+    for (way, calls) in [(Way::Libc, 1), (Way::Raw, 200)].into_iter().cycle() {
+        for _ in 0..calls.min(count - events.len()) {
+            let is_readable = call::readable(Way::Raw, Poll::PPoll, &[fd], Duration::from_secs(10))? == [true];
+            ensure!(is_readable, "after {} events of {count} the socket stays empty", events.len());
+            events.extend(call::events(&call::read(way, fd, 32 * 1024)?));
+        }
+        if events.len() == count {
+            break;
+        }
+    }
+    for (number, event) in events.iter().enumerate() {
+        ensure!(event.mask == libc::IN_ATTRIB && event.name() == NAMES[number % 2], "{event:?} at {number}");
+    }
+    ensure!(call::read(Way::Libc, fd, 4096) == Err(Errno::EAGAIN), "more than there was");
     Ok(())
 }
 

@@ -26,6 +26,7 @@ use crate::config::{Admission, Config, Lifetime};
 use crate::connection::{Connection, Peer};
 use crate::frame::{self, Inbox};
 use crate::limits::MachineLimits;
+use crate::lull::Lulls;
 use crate::programs::{self, Presence};
 use crate::refusal::{Complaints, Refusal};
 use crate::reply::{Relay, ReplyObject, error};
@@ -67,6 +68,7 @@ pub struct Emulator {
     complaints: Complaints,
     epoll: Epoll,
     vigil: Vigil,
+    lulls: Lulls,
     reserve: Option<OwnedFd>,
     start_ticks: u64,
 }
@@ -133,6 +135,7 @@ impl Emulator {
             complaints: Complaints::default(),
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             vigil: Vigil::default(),
+            lulls: Lulls::default(),
             reserve: reserve(),
             start_ticks: start_ticks().unwrap_or(0),
         })
@@ -165,6 +168,10 @@ impl Emulator {
             } else {
                 EpollTimeout::NONE
             };
+            while let Some(id) = self.lulls.end_one() {
+                self.end_lull(id);
+            }
+            let timeout = self.lulls.shorten(timeout);
             let count = match self.wait(&mut events, timeout) {
                 Err(Errno::EINTR) => continue,
                 count => count?,
@@ -518,13 +525,20 @@ impl Emulator {
         }
     }
 
+    fn end_lull(&mut self, id: u64) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.end_lull(&mut self.tools);
+            self.update_interest(id);
+        }
+    }
+
     /// Asks to be told when the window can be refilled, while there is something to refill it with.
     fn update_interest(&mut self, id: u64) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if session.is_cut_off() {
             return self.close_session(id);
         }
-        let wants_writable = session.has_more(&self.tools.engine);
+        let wants_writable = session.is_to_be_refilled(&self.tools.engine);
         if session.set_wants_writable(wants_writable) {
             let mut event = EpollEvent::new(session.interest(), Token::End(id).encode());
             // The end is registered as long as the session lives.

@@ -11,6 +11,7 @@ mod emulator;
 mod fdinfo;
 mod frame;
 mod limits;
+mod lull;
 mod paths;
 mod programs;
 mod refusal;

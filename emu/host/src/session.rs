@@ -55,6 +55,8 @@ pub(crate) struct Session {
     has_lost_events: bool,
     wants_writable: bool,
     is_cut_off: bool,
+    /// The reader takes the events with replies (`lull`).
+    is_pulled: bool,
 }
 
 /// What every session works with.
@@ -123,6 +125,7 @@ impl Session {
                 has_lost_events: false,
                 wants_writable: false,
                 is_cut_off: false,
+                is_pulled: false,
             },
             theirs,
         ))
@@ -184,6 +187,16 @@ impl Session {
         engine.queue_len(self.group) > self.window.len()
     }
 
+    /// Is there something to fill the window with, and nobody who takes it without?
+    pub(crate) fn is_to_be_refilled(&self, engine: &Engine) -> bool {
+        !self.is_pulled && self.has_more(engine)
+    }
+
+    /// Does a reader take the events with replies, with more to come?
+    pub(crate) fn is_pulled(&self) -> bool {
+        self.is_pulled
+    }
+
     /// Whether to be told that the socket can be written. True if that has changed.
     pub(crate) fn set_wants_writable(&mut self, wants: bool) -> bool {
         std::mem::replace(&mut self.wants_writable, wants) != wants
@@ -220,6 +233,12 @@ impl Session {
         if self.source.queued_bytes() > 0 {
             self.deliver(tools);
         }
+    }
+
+    /// The reader has paused: whoever reads next may be one that only sees the socket.
+    pub(crate) fn end_lull(&mut self, tools: &mut Tools) {
+        self.is_pulled = false;
+        self.refill(tools);
     }
 
     /// A cycle that only sends.
@@ -325,6 +344,7 @@ impl Session {
             line.announce_solo();
         }
         while !self.window.is_full()
+            && !(self.is_pulled && !self.window.is_empty())
             && let Some(event) = tools.engine.event(self.group, self.window.len())
         {
             tools.record.clear();
@@ -363,6 +383,9 @@ impl Session {
                 (Err(_), Some(_)) => flags = Reply::TOO_SMALL,
                 _ => {}
             }
+        }
+        if room > 0 {
+            self.is_pulled = self.has_more(&tools.engine);
         }
         self.fill_window(tools);
         if events.is_empty() {

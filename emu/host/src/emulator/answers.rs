@@ -51,7 +51,13 @@ impl Emulator {
                 Ok(cursor) => Reply::value(cursor),
                 Err(refusal) => error(errno(refusal)),
             },
-            RequestKind::Settle => session.settle_for_read(tools, request.argument, events),
+            RequestKind::Settle => {
+                let reply = session.settle_for_read(tools, request.argument, events);
+                if session.is_pulled() {
+                    self.lulls.begin(id);
+                }
+                reply
+            }
             RequestKind::Count => session.count(tools),
             RequestKind::Return => match descriptors.pop_if(|fd| session.is_theirs(fd.as_fd())) {
                 Some(theirs) => {

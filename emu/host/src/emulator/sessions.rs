@@ -97,6 +97,7 @@ impl Emulator {
     pub(super) fn close_session(&mut self, id: u64) {
         let Some(session) = self.sessions.remove(&id) else { return };
         self.tell(&|| format!("instance {id} ended"));
+        self.lulls.forget(id);
         // A program may keep the source open, so that closing it would not take it out.
         let _ = self.epoll.delete(session.source());
         let _ = self.epoll.delete(session.end());
