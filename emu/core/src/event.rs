@@ -79,6 +79,14 @@ mod tests {
         Event { name: vec![b'n'; length].into(), ..Event::ignored(Wd(1)) }
     }
 
+    /// MERGE-4
+    #[test]
+    fn hidden_bits_are_added() {
+        let event = |mask, hidden| Event { mask, hidden, ..Event::ignored(Wd(1)) };
+        assert_eq!(event(0x20, 0x1000).mask_internal(), 0x1020);
+        assert_eq!(event(0x1020, 0x1000).mask_internal(), 0x1020, "a source that shows them as well");
+    }
+
     /// EVENT-1, EVENT-3
     #[test]
     fn record_is_four_words_and_a_padded_name() {

@@ -310,6 +310,12 @@ mod tests {
         assert_eq!(queue.overflow(), Pushed::Dropped);
     }
 
+    /// LIMIT-7
+    #[test]
+    fn a_queue_knows_its_limit() {
+        assert_eq!([0, 1, 16_384].map(|events_max| EventQueue::new(events_max).events_max()), [0, 1, 16_384]);
+    }
+
     /// MERGE-1
     #[test]
     fn equal_to_the_tail_is_merged() {

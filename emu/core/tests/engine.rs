@@ -85,6 +85,25 @@ fn watches_are_limited_per_owner_over_all_groups() {
     assert_eq!(add_open(&mut engine, second, 13), Err(Errno::NoSpc));
 }
 
+/// LIMIT-3
+#[test]
+fn room_for_a_watch_is_told_beforehand() {
+    let (mut engine, first) = engine();
+    let second = engine.create_group(OWNER, limits()).unwrap();
+    let large = engine.create_group(OWNER, Limits { watches_max: 6, ..limits() }).unwrap();
+    for object in 0..5 {
+        assert!(engine.has_watch_room(first) && engine.has_watch_room(second));
+        add_open(&mut engine, first, object).unwrap();
+    }
+    assert!(!engine.has_watch_room(first) && !engine.has_watch_room(second));
+    assert!(engine.has_watch_room(large), "a limit of its own");
+    add_open(&mut engine, large, 5).unwrap();
+    assert!(!engine.has_watch_room(first) && !engine.has_watch_room(large), "beyond the limit of the first");
+    engine.close_group(large);
+    engine.close_group(first);
+    assert!(engine.has_watch_room(second) && !engine.has_watch_room(first));
+}
+
 /// LIMIT-4, WD-8
 #[test]
 fn update_works_at_the_watch_limit() {
@@ -360,6 +379,20 @@ fn reading_by_take_and_by_window_agree() {
     }
 }
 
+/// READ-10: what a reader gives back is read first.
+#[test]
+fn events_given_back_stand_in_front() {
+    let (mut engine, group) = engine();
+    add_open(&mut engine, group, 1).unwrap();
+    for bit in 0..3 {
+        deliver(&mut engine, group, 1, 1 << bit);
+    }
+    let taken: Vec<_> = (0..2).map(|index| engine.event(group, index).unwrap().clone()).collect();
+    assert_eq!(engine.acknowledge(group, 2), 2);
+    engine.put_back(group, taken);
+    assert_eq!(queued(&engine, group), [(1, 1), (1, 2), (1, 4)]);
+}
+
 /// IOCTL-8, WD-9, WD-10
 #[test]
 fn cursor_is_set_and_read() {
@@ -511,6 +544,22 @@ fn impossible_snapshots_are_refused_and_change_nothing() {
     assert_eq!(refused(&|s| s.events.push(s.events[1].clone())), twice);
     let differs = RestoreError::Queue(queue::PartsError::OverflowDiffers(Wd(-1)));
     assert_eq!(refused(&|s| s.events[1].cookie = 1), differs);
+}
+
+#[test]
+fn refusals_say_what_is_behind_them() {
+    use std::error::Error;
+    let used = allocator::PartsError::Cursor(7);
+    let overflows = queue::PartsError::OverflowTwice;
+    let causes = [
+        (RestoreError::Wds(used), Some(used.to_string())),
+        (RestoreError::Queue(overflows), Some(overflows.to_string())),
+        (RestoreError::Refused(Errno::MFile), Some(Errno::MFile.to_string())),
+        (RestoreError::Mask(Wd(1), 1 << 30), None),
+    ];
+    for (error, cause) in causes {
+        assert_eq!(error.source().map(ToString::to_string), cause, "{error}");
+    }
 }
 
 /// SNAPSHOT-4

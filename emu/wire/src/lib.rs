@@ -96,3 +96,15 @@ fn u64_at(bytes: &[u8], offset: usize) -> u64 {
     word.copy_from_slice(&bytes[offset..offset + 8]);
     u64::from_ne_bytes(word)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_those_of_linux() {
+        // PATH_MAX, and `sizeof(struct inotify_event)` with the padded name of NAME_MAX bytes.
+        assert_eq!((REQUEST_BYTES_MAX, EVENT_BYTES_MAX), (24 + 4096, 16 + 256));
+        assert_eq!(REPLY_EVENTS_BYTES_MAX, 65_536, "a large buffer of a program");
+    }
+}

@@ -95,6 +95,12 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_name_has_room() {
+        let largest = InstanceName { emulator_pid: u64::MAX, start_ticks: u64::MAX, group: u64::MAX };
+        assert_eq!(largest.write(&mut [0; NAME_BYTES_MAX]), NAME_BYTES_MAX);
+    }
+
+    #[test]
     fn other_names_are_not_ours() {
         for other in [
             &b""[..],
@@ -104,6 +110,8 @@ mod tests {
             b"\0uinotify/2/1/2/3",
             b"uinotify/1/1/2/3",
             b"\0uinotify/1/1/2/x",
+            b"\0uinotify/1/1/2/:",
+            b"\0uinotify/1/1/2//",
             b"\0uinotify/1/1//3",
         ] {
             assert_eq!(InstanceName::parse(other), None, "{other:?}");

@@ -85,6 +85,12 @@ mod tests {
     }
 
     #[test]
+    fn a_reply_is_a_value_or_an_error() {
+        assert_eq!(Reply::value(-7), Reply { errno: 0, value: -7, extent: 0, flags: 0 });
+        assert_eq!(Reply::error(28), Reply { errno: 28, value: 0, extent: 0, flags: 0 });
+    }
+
+    #[test]
     fn junk_is_refused() {
         let mut bytes = Reply::value(1).encode();
         bytes[4] ^= 1;

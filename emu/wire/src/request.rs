@@ -178,6 +178,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn limit_files_have_numbers() {
+        for file in [LimitFile::QueuedEvents, LimitFile::Instances, LimitFile::Watches] {
+            assert_eq!(LimitFile::from_word(file as u32), Some(file));
+        }
+        assert_eq!([0, 4, u32::MAX].map(LimitFile::from_word), [None; 3]);
+    }
+
+    #[test]
     fn a_request_survives_the_wire() {
         let request =
             Request { kind: RequestKind::AddWatch, argument: u64::MAX - 1, word: 0xfff, payload: b"some/path" };
