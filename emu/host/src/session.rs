@@ -344,7 +344,7 @@ impl Session {
             line.announce_solo();
         }
         while !self.window.is_full()
-            && !(self.is_pulled && !self.window.is_empty())
+            && (self.window.is_empty() || !self.is_pulled)
             && let Some(event) = tools.engine.event(self.group, self.window.len())
         {
             tools.record.clear();
