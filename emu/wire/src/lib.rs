@@ -107,4 +107,10 @@ mod tests {
         assert_eq!((REQUEST_BYTES_MAX, EVENT_BYTES_MAX), (24 + 4096, 16 + 256));
         assert_eq!(REPLY_EVENTS_BYTES_MAX, 65_536, "a large buffer of a program");
     }
+
+    #[test]
+    fn the_plug_asks_for_nothing() {
+        assert_eq!(Request::parse(&PLUG), Err(Malformed::Kind(u8::MAX)));
+        assert!(PLUG[REQUEST_BYTES..].iter().all(|byte| *byte == 0));
+    }
 }
