@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::row::{Goal, Row};
 use crate::side::{Native, Ours, Side, must};
 use crate::statistics::{Pairs, alternate, nanoseconds};
-use crate::worker::{Extent, string, watches_max};
+use crate::worker::{Extent, large_folder, string, watches_max};
 
 const FOLDERS: usize = 100_000;
 
@@ -46,10 +46,11 @@ fn watch_all<S: Side>(folders: &[CString], buffer: &mut [u8]) -> f64 {
     elapsed / folders.len() as f64
 }
 
-pub(crate) fn measure(root: &Path, extent: Extent) -> Vec<Row> {
+pub(crate) fn measure(extent: Extent) -> Vec<Row> {
     // One side at a time has them all; the rest is for the others on the machine.
     let count = extent.of(FOLDERS).min(watches_max() / 10 * 9);
-    let folders = make_tree(&root.join("tree"), count);
+    let root = large_folder();
+    let folders = make_tree(root.path(), count);
     let mut buffer = vec![0; 64 * 1024];
     let mut pairs = Pairs::default();
     for turn in 0..if extent.is_full() { 7 } else { 2 } {

@@ -11,7 +11,7 @@ use uinotify_wire::InstanceName;
 
 use crate::row::{Goal, Place, Row};
 use crate::side::{Ours, Side, must};
-use crate::worker::{Extent, string, watches_max};
+use crate::worker::{Extent, large_folder, string, watches_max};
 
 const WATCHES: usize = 300_000;
 
@@ -46,11 +46,10 @@ pub(crate) fn main(root: &Path, extent: Extent) {
     let emulator = emulator(&instance);
 
     // Not the watched folder itself, which would have events.
-    let folder = root.join("files");
-    std::fs::create_dir(&folder).expect("a folder");
+    let folder = large_folder();
     let mut path_bytes = 0;
     let mut add = |index: usize| {
-        let path = folder.join(format!("file{index}"));
+        let path = folder.path().join(format!("file{index}"));
         File::create(&path).expect("a file");
         let path = string(&path);
         path_bytes += path.as_bytes().len();

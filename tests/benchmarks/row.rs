@@ -40,7 +40,7 @@ pub(crate) struct Row {
     pub(crate) place: Place,
     pub(crate) unit: String,
     pub(crate) goal: Goal,
-    /// `None` where the kernel has no such call.
+    /// `None` where the kernel has nothing to compare with, or no such call.
     pub(crate) native: Option<f64>,
     pub(crate) ours: f64,
     /// First quartile, median and third quartile of the pairs' ratios; absent where the samples make no pairs.
@@ -91,7 +91,7 @@ impl Row {
             Goal::OursAtMost(most) => format!("<= {most} {}", self.unit),
             Goal::MoreAtMost(most) => format!("<= {most} {} more", self.unit),
         };
-        let native = self.native.map_or("not on this kernel".into(), |native| self.quantity(native));
+        let native = self.native.map_or("-".into(), |native| self.quantity(native));
         let ratio = match (self.goal, self.native, self.ratio) {
             (Goal::FasterTimes(_), Some(native), _) => format!("1/{:.0}", native / self.ours),
             (Goal::MoreAtMost(_), Some(native), _) => format!("{:+.1} {}", self.ours - native, self.unit),

@@ -5,6 +5,8 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use tempfile::TempDir;
+
 use crate::row::Row;
 use crate::{add_watch, folders, full_queue, reading, restore, stream};
 
@@ -45,6 +47,11 @@ pub(crate) fn string(path: &Path) -> CString {
     CString::new(path.as_os_str().as_bytes()).expect("no zero in a path of ours")
 }
 
+/// A folder for many thousands of files: in memory, where they are made and removed in seconds.
+pub(crate) fn large_folder() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder")
+}
+
 /// How many watches this machine gives a user.
 pub(crate) fn watches_max() -> usize {
     let limit = |path| std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
@@ -70,7 +77,7 @@ pub(crate) fn main(root: &Path, extent: Extent, only: Option<&str>) {
         tell(add_watch::measure(root, extent));
     }
     if is_wanted("folders") {
-        tell(folders::measure(root, extent));
+        tell(folders::measure(extent));
     }
     if is_wanted("queue") {
         tell(full_queue::measure(root, extent));
