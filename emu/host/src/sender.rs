@@ -90,9 +90,10 @@ struct Assumed {
 impl Assumed {
     /// `None` for an emulator that may not do this.
     fn new(sender: Sender, groups: &[libc::gid_t]) -> Option<Self> {
-        let own = Self { uid: geteuid(), gid: getegid(), groups: getgroups().ok()? };
+        let groups_before = getgroups().ok()?;
         set_groups(groups).ok()?;
-        // From here on the end of `own` restores what there was.
+        // From here on, and not before, there is something that the end of `own` must restore, and can.
+        let own = Self { uid: geteuid(), gid: getegid(), groups: groups_before };
         let is_assumed = set_file_ids(sender.uid, sender.gid);
         is_assumed.then_some(own)
     }
@@ -132,6 +133,8 @@ fn set_file_ids(uid: libc::uid_t, gid: libc::gid_t) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[test]
@@ -141,6 +144,36 @@ mod tests {
         assert_eq!(groups_in(status, 0, 100), [0; 0]);
         assert_eq!(groups_in(status, 1000, 0), [0; 0]);
         assert_eq!(groups_in("", 0, 0), [0; 0]);
+    }
+
+    #[test]
+    fn an_emulator_that_may_not_take_on_groups_goes_by_the_mode() {
+        let file = nameless_file();
+        let own = getegid().as_raw();
+        // In a thread of its own, as it gives up the right.
+        let answers = std::thread::scope(|scope| {
+            let ask = || {
+                // SAFETY: takes numbers; the thread's sets of capabilities become empty.
+                let result = unsafe { libc::syscall(libc::SYS_capset, &[0x2008_0522u32, 0], &[[0u32; 3]; 2]) };
+                assert_eq!(result, 0);
+                [own, own + 1].map(|gid| {
+                    let sender = Sender { pid: 0, uid: 65533, gid };
+                    with_rights_of(Some(sender), file.as_fd(), || Ok(()))
+                })
+            };
+            scope.spawn(ask).join().expect("the answers")
+        });
+        assert_eq!(answers, [Ok(()), Err(Errno::EACCES)]);
+    }
+
+    /// A file without a name, which its owner and group may read.
+    fn nameless_file() -> fs::File {
+        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+        let folder = std::env::temp_dir();
+        let file = fs::File::options().read(true).write(true).custom_flags(libc::O_TMPFILE).open(folder);
+        let file = file.expect("a file");
+        file.set_permissions(fs::Permissions::from_mode(0o640)).expect("a mode");
+        file
     }
 
     #[test]
@@ -158,7 +191,6 @@ mod tests {
             use std::os::unix::fs::PermissionsExt;
             fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).expect("a mode");
         };
-        use std::os::fd::AsFd;
         set(0o600);
         assert_eq!(with_rights_of(Some(sender), file.as_fd(), probe), Err(Errno::EACCES));
         assert_eq!(with_rights_of(None, file.as_fd(), probe), Err(Errno::EACCES));
