@@ -8,21 +8,37 @@ use libtest_mimic::{Completion, Failed};
 
 use crate::under::Program;
 
-/// Opens an instance when it is loaded.
-const LIBRARY: &str = r"
+/// Opens an instance when it is loaded, and seeks the next function, as the wrappers of `malloc` and the like do.
+const LIBRARY: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
 #include <sys/inotify.h>
 int instance = -1;
-__attribute__((constructor)) static void open_instance(void) { instance = inotify_init1(IN_CLOEXEC); }
-";
+void *next;
+void *next_of_version;
+__attribute__((constructor)) static void open_instance(void) {
+    // Before the other, which finds everything.
+    next = dlsym(RTLD_NEXT, "read");
+    next_of_version = dlvsym(RTLD_NEXT, "dl_iterate_phdr", "GLIBC_2.2.5");
+    if (!next_of_version) next_of_version = dlvsym(RTLD_NEXT, "dl_iterate_phdr", "GLIBC_2.17");
+    instance = inotify_init1(IN_CLOEXEC);
+}
+"#;
 
-/// Ends well if that instance tells its cursor, which the kernel's own does not.
+/// Ends well if that instance tells its cursor, which the kernel's own does not, and the functions were found.
 const PROGRAM: &str = r"
 #include <sys/ioctl.h>
 extern int instance;
-int main(void) { int cursor; return ioctl(instance, _IOR('I', 0x80, int), &cursor) != 0 || cursor != 1; }
+extern void *next, *next_of_version;
+int main(void) {
+    int cursor;
+    if (!next || !next_of_version) return 2;
+    return ioctl(instance, _IOR('I', 0x80, int), &cursor) != 0 || cursor != 1;
+}
 ";
 
-/// The loader runs the constructors of a program's libraries before or after the shim's: their instances are emulated.
+/// The loader runs the constructors of a program's libraries before or after the shim's, and if they want it even before libc's:
+/// their instances are emulated, and they find what they seek.
 pub(crate) fn of_another_library() -> Result<Completion, Failed> {
     let room = tempfile::tempdir()?;
     let (library, program) = (room.path().join("libopener.so"), room.path().join("program"));
@@ -38,8 +54,10 @@ pub(crate) fn of_another_library() -> Result<Completion, Failed> {
     let folder = room.path().to_str().ok_or("the folder's name is no text")?;
     let linked = [&format!("-L{folder}"), &format!("-Wl,-rpath,{folder}"), "-lopener"].map(String::from);
     let linked = linked.each_ref().map(String::as_str);
-    build(LIBRARY, "library.c", &["-shared", "-fPIC"], &library)?;
-    build(PROGRAM, "program.c", &linked, &program)?;
-    Program::other("constructor", program).run()?;
+    for place in ["-Wl,-z,now", "-Wl,-z,initfirst"] {
+        build(LIBRARY, "library.c", &["-shared", "-fPIC", place], &library)?;
+        build(PROGRAM, "program.c", &linked, &program)?;
+        Program::other("constructor", program.clone()).run()?;
+    }
     Ok(Completion::Completed)
 }

@@ -44,7 +44,7 @@ macro_rules! functions {
         pub static NEXT: Functions = Functions { $($name: AtomicUsize::new(0),)* };
 
         impl Functions {
-            fn entries(&self) -> [(Name, &AtomicUsize); const { [$(stringify!($name)),*].len() }] {
+            fn entries(&self) -> [Entry<'_>; const { [$(stringify!($name)),*].len() }] {
                 [$((const { Name::new(stringify!($name).as_bytes()) }, &self.$name)),*]
             }
         }
@@ -138,8 +138,12 @@ pub fn own_path() -> Option<&'static CStr> {
 /// The beginning and the end of libc in memory.
 static LIBC: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 
+/// A name that is sought, and where what is found goes.
+type Entry<'a> = (Name, &'a AtomicUsize);
+
 /// A walk over the loaded objects, in the order in which the dynamic linker searches them.
-struct Walk {
+struct Walk<'a> {
+    entries: &'a [Entry<'a>],
     is_behind_us: bool,
     /// Functions that only programs of earlier days find, by the version with which they were linked.
     accepts_hidden: bool,
@@ -147,8 +151,22 @@ struct Walk {
 
 /// Fills the table. To be called by the constructor.
 pub fn initialise() {
+    seek(&NEXT.entries());
+}
+
+/// A function that may be wanted before the constructor, or come with an object that is loaded later.
+pub fn sought(entry: &AtomicUsize) -> Option<usize> {
+    address(entry).or_else(|| {
+        let entries = NEXT.entries();
+        let wanted = entries.iter().find(|(_, other)| core::ptr::eq(*other, entry));
+        seek(wanted.map_or(&[], core::slice::from_ref));
+        address(entry)
+    })
+}
+
+fn seek(entries: &[Entry<'_>]) {
     for accepts_hidden in [false, true] {
-        let mut walk = Walk { is_behind_us: false, accepts_hidden };
+        let mut walk = Walk { entries, is_behind_us: false, accepts_hidden };
         // SAFETY: `visit` keeps to the contract of the call; `walk` lives through it.
         unsafe { dl_iterate_phdr(visit, (&raw mut walk).cast()) };
     }
@@ -157,8 +175,8 @@ pub fn initialise() {
 unsafe extern "C" fn visit(object: *const LoadedObject, _size: usize, data: *mut c_void) -> c_int {
     // SAFETY: the dynamic linker gives a valid object for the length of the callback.
     let object = unsafe { &*object };
-    // SAFETY: `data` is the walk that `initialise` passed, and nobody else has it.
-    let walk = unsafe { &mut *data.cast::<Walk>() };
+    // SAFETY: `data` is the walk that `seek` passed, and nobody else has it.
+    let walk = unsafe { &mut *data.cast::<Walk<'_>>() };
     if !walk.is_behind_us {
         walk.is_behind_us = holds(object, initialise as fn() as usize);
         if walk.is_behind_us {
@@ -173,7 +191,7 @@ unsafe extern "C" fn visit(object: *const LoadedObject, _size: usize, data: *mut
     }
     // SAFETY: the object is loaded and relocated.
     if let Some(tables) = unsafe { Tables::of(object) } {
-        for (name, entry) in NEXT.entries() {
+        for (name, entry) in walk.entries {
             if entry.load(Ordering::Relaxed) == 0
                 // SAFETY: as above.
                 && let Some(found) = unsafe { tables.find(name.bytes, name.gnu_hash, walk.accepts_hidden) }
@@ -320,8 +338,16 @@ impl Tables {
         if bucket_count == 0 {
             return None;
         }
-        // The Bloom filter's words are 64 bits wide.
+        // The Bloom filter, whose words are 64 bits wide and as many as a power of two, tells of nearly every name that is missing.
         let buckets = 4 + 2 * bloom_count;
+        if bloom_count.is_power_of_two() {
+            let index = 4 + 2 * (wanted as usize / 64 & (bloom_count - 1));
+            let bits = u64::from(word(index)) | u64::from(word(index + 1)) << 32;
+            let is_set = |hash: u32| bits >> (hash % 64) & 1 != 0;
+            if !is_set(wanted) || !is_set(wanted.checked_shr(word(3)).unwrap_or(0)) {
+                return None;
+            }
+        }
         let mut index = word(buckets + wanted as usize % bucket_count) as usize;
         if index < first_symbol {
             return None;
