@@ -21,24 +21,28 @@ __attribute__((constructor)) static void open_instance(void) {
     next = dlsym(RTLD_NEXT, "read");
     next_of_version = dlvsym(RTLD_NEXT, "dl_iterate_phdr", "GLIBC_2.2.5");
     if (!next_of_version) next_of_version = dlvsym(RTLD_NEXT, "dl_iterate_phdr", "GLIBC_2.17");
+#ifndef FIRST
     instance = inotify_init1(IN_CLOEXEC);
+#endif
 }
 "#;
 
 /// Ends well if that instance tells its cursor, which the kernel's own does not, and the functions were found.
 const PROGRAM: &str = r"
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 extern int instance;
 extern void *next, *next_of_version;
 int main(void) {
     int cursor;
+    if (instance < 0) instance = inotify_init1(IN_CLOEXEC);
     if (!next || !next_of_version) return 2;
     return ioctl(instance, _IOR('I', 0x80, int), &cursor) != 0 || cursor != 1;
 }
 ";
 
-/// The loader runs the constructors of a program's libraries before or after the shim's, and if they want it even before libc's:
-/// their instances are emulated, and they find what they seek.
+/// The loader runs the constructors of a program's libraries before or after the shim's: their instances are emulated, and they find
+/// what they seek. A library that wants to be first is even before libc, and opens none.
 pub(crate) fn of_another_library() -> Result<Completion, Failed> {
     let room = tempfile::tempdir()?;
     let (library, program) = (room.path().join("libopener.so"), room.path().join("program"));
@@ -54,8 +58,8 @@ pub(crate) fn of_another_library() -> Result<Completion, Failed> {
     let folder = room.path().to_str().ok_or("the folder's name is no text")?;
     let linked = [&format!("-L{folder}"), &format!("-Wl,-rpath,{folder}"), "-lopener"].map(String::from);
     let linked = linked.each_ref().map(String::as_str);
-    for place in ["-Wl,-z,now", "-Wl,-z,initfirst"] {
-        build(LIBRARY, "library.c", &["-shared", "-fPIC", place], &library)?;
+    for place in [&[][..], &["-DFIRST", "-Wl,-z,initfirst"]] {
+        build(LIBRARY, "library.c", &[&["-shared", "-fPIC"], place].concat(), &library)?;
         build(PROGRAM, "program.c", &linked, &program)?;
         Program::other("constructor", program.clone()).run()?;
     }

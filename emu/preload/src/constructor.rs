@@ -29,19 +29,29 @@ impl Iterator for Environment {
     }
 }
 
-/// Finds the next functions, reads the settings and looks for instances that came through exec; once. The constructors of other
-/// libraries may run before ours and open instances, so `inotify_init` calls this too.
+/// Finds the next functions, reads the settings and looks for instances that came through exec; once.
 pub fn initialise() {
     static IS_DONE: AtomicBool = AtomicBool::new(false);
     if IS_DONE.load(Ordering::Relaxed) || IS_DONE.swap(true, Ordering::Relaxed) {
         return;
     }
     next::initialise();
-    // SAFETY: libc sets the pointer before it runs constructors.
-    let environment = unsafe { environ };
-    settings::initialise(Environment(environment), next::own_path().map(CStr::to_bytes));
+    settings::initialise(Environment(environment()), next::own_path().map(CStr::to_bytes));
     memory::initialise();
     if settings::is_active() {
         identity::find_inherited();
     }
+}
+
+/// For `inotify_init`: the constructors of other libraries may run before ours and open instances; a few run even before libc's own,
+/// without an environment, and what they open is the kernel's.
+pub fn initialise_early() {
+    if !environment().is_null() {
+        initialise();
+    }
+}
+
+fn environment() -> *const *const c_char {
+    // SAFETY: libc's variable, which no other thread changes while constructors run.
+    unsafe { environ }
 }

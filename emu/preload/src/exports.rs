@@ -46,18 +46,10 @@ macro_rules! next {
     };
 }
 
-/// A function behind ours. The constructors of other libraries may run before ours, and open files.
-fn found(entry: &core::sync::atomic::AtomicUsize) -> Option<usize> {
-    address(entry).or_else(|| {
-        constructor::initialise();
-        address(entry)
-    })
-}
-
 /// Calls the next function of this name, or gives `$else` where libc has none.
 macro_rules! next_or {
     ($else:expr, $name:ident($($argument:expr => $type:ty),*) -> $result:ty) => {
-        match $crate::exports::found(&$crate::next::NEXT.$name) {
+        match $crate::next::found(&$crate::next::NEXT.$name) {
             Some(function) => {
                 // SAFETY: the address is that of the C function of this name, whose type this is.
                 let function: unsafe extern "C" fn($($type),*) -> $result = unsafe { core::mem::transmute(function) };
@@ -105,7 +97,7 @@ extern "C" fn inotify_init() -> c_int {
 
 #[unsafe(no_mangle)]
 extern "C" fn inotify_init1(flags: c_int) -> c_int {
-    constructor::initialise();
+    constructor::initialise_early();
     if settings::emulator().is_some() {
         return report(instance::open(flags)) as c_int;
     }

@@ -4,7 +4,7 @@
 //! either would be the interposed one.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 use crate::errno;
 
@@ -149,12 +149,23 @@ struct Walk<'a> {
     accepts_hidden: bool,
 }
 
-/// Fills the table. To be called by the constructor.
+/// Fills the table, once.
 pub fn initialise() {
-    seek(&NEXT.entries());
+    static IS_DONE: AtomicBool = AtomicBool::new(false);
+    if !IS_DONE.load(Ordering::Relaxed) && !IS_DONE.swap(true, Ordering::Relaxed) {
+        seek(&NEXT.entries());
+    }
 }
 
-/// A function that may be wanted before the constructor, or come with an object that is loaded later.
+/// A function that may be wanted before the constructor.
+pub fn found(entry: &AtomicUsize) -> Option<usize> {
+    address(entry).or_else(|| {
+        initialise();
+        address(entry)
+    })
+}
+
+/// A function that may also come with an object that is loaded later.
 pub fn sought(entry: &AtomicUsize) -> Option<usize> {
     address(entry).or_else(|| {
         let entries = NEXT.entries();
@@ -341,7 +352,7 @@ impl Tables {
         // The Bloom filter, whose words are 64 bits wide and as many as a power of two, tells of nearly every name that is missing.
         let buckets = 4 + 2 * bloom_count;
         if bloom_count.is_power_of_two() {
-            let index = 4 + 2 * (wanted as usize / 64 & (bloom_count - 1));
+            let index = 4 + 2 * ((wanted as usize / 64) & (bloom_count - 1));
             let bits = u64::from(word(index)) | u64::from(word(index + 1)) << 32;
             let is_set = |hash: u32| bits >> (hash % 64) & 1 != 0;
             if !is_set(wanted) || !is_set(wanted.checked_shr(word(3)).unwrap_or(0)) {

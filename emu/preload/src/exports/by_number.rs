@@ -382,7 +382,7 @@ unsafe fn call(number: usize, arguments: [usize; 6]) -> Option<c_long> {
 }
 
 fn open_instance(flags: c_int) -> Option<c_long> {
-    constructor::initialise();
+    constructor::initialise_early();
     settings::emulator().is_some().then(|| super::inotify_init1(flags).into())
 }
 
