@@ -470,7 +470,11 @@ impl Emulator {
                 descriptors.for_each(close_apart);
                 inquiries::send_to_object(object, &self.describe_own(id, &request), &self.relay);
             }
-            (Ok(request), Some(object)) => {
+            (Ok(mut request), Some(object)) => {
+                // A reply object takes no events: they go into the window.
+                if request.kind == RequestKind::Settle {
+                    request.argument = 0;
+                }
                 let reply = if is_of_instance(request.kind) {
                     self.answer(id, &request, descriptors.collect(), &[], &mut Vec::new())
                 } else {
