@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 
 use crate::call::{self, Way};
+use crate::descriptors::open_descriptors;
 use crate::threads::{thread_id, waits_for};
 
 fn watching(folder: &Path, flags: i32) -> Result<OwnedFd> {
@@ -244,5 +245,70 @@ pub(crate) fn cancelled(folder: &Path) -> Result<()> {
         let events = call::events(&call::read(Way::Libc, fd, 4096)?);
         ensure!(events.len() == 1 && events[0].name() == name, "{events:?}");
     }
+    Ok(())
+}
+
+unsafe extern "C-unwind" {
+    fn fsync(fd: libc::c_int) -> libc::c_int;
+    fn splice(
+        from: libc::c_int,
+        from_offset: *mut libc::off64_t,
+        to: libc::c_int,
+        to_offset: *mut libc::off64_t,
+        length: usize,
+        flags: libc::c_uint,
+    ) -> isize;
+}
+
+unsafe extern "C" {
+    fn pthread_setcancelstate(state: libc::c_int, before: *mut libc::c_int) -> libc::c_int;
+}
+
+/// Cancels the calling thread, which goes on to its next point of cancellation.
+fn cancel_at_next_point() {
+    const ENABLE: libc::c_int = 0;
+    const DISABLE: libc::c_int = 1;
+    let set = |state| {
+        // SAFETY: takes a number, and null for what it would tell.
+        unsafe { pthread_setcancelstate(state, std::ptr::null_mut()) }
+    };
+    set(DISABLE);
+    // SAFETY: this thread has not been joined.
+    unsafe { libc::pthread_cancel(libc::pthread_self()) };
+    set(ENABLE);
+}
+
+/// Nothing here needs dropping, nor in the next one.
+extern "C-unwind" fn ask_of_file(fd: *mut libc::c_void) -> *mut libc::c_void {
+    let fd = fd as usize as RawFd;
+    cancel_at_next_point();
+    // SAFETY: takes a number.
+    unsafe { fsync(fd) };
+    std::ptr::null_mut()
+}
+
+extern "C-unwind" fn move_from_file(fd: *mut libc::c_void) -> *mut libc::c_void {
+    let fd = fd as usize as RawFd;
+    cancel_at_next_point();
+    // SAFETY: takes numbers, and null for offsets.
+    unsafe { splice(fd, std::ptr::null_mut(), fd, std::ptr::null_mut(), 1, 0) };
+    std::ptr::null_mut()
+}
+
+/// A thread that is cancelled in a call about the file leaves no descriptor behind.
+pub(crate) fn cancelled_in_a_call(folder: &Path) -> Result<()> {
+    let instance = watching(folder, 0)?;
+    let before = open_descriptors()?;
+    for start in [ask_of_file, move_from_file] {
+        let mut thread: libc::pthread_t = 0;
+        let fd = instance.as_raw_fd() as usize as *mut _;
+        // SAFETY: the thread's number lives through the call; the argument is a number.
+        let result = unsafe { pthread_create(&raw mut thread, std::ptr::null(), start, fd) };
+        ensure!(result == 0, "pthread_create: {result}");
+        // SAFETY: the thread has not been joined.
+        let result = unsafe { libc::pthread_join(thread, std::ptr::null_mut()) };
+        ensure!(result == 0, "pthread_join: {result}");
+    }
+    ensure!(open_descriptors()? == before, "{before:?} -> {:?}", open_descriptors()?);
     Ok(())
 }

@@ -284,7 +284,9 @@ extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
 /// `fcntl`, as it would be for inotify.
 fn control(fd: c_int, command: c_int, argument: usize, call: impl FnOnce(c_int) -> c_int) -> c_int {
     if INSTANCES.contains(fd) && file::is_asked_by_fcntl(command, argument) {
-        return file::with_file(fd, call, |refusal| refusal as c_int);
+        // SAFETY: the argument is the caller's.
+        let call = |fd: c_int| report(unsafe { fallback(number::FCNTL, &[fd as usize, command as usize, argument]) });
+        return file::with_file(fd, call, |refusal| refusal) as c_int;
     }
     if let Err(errno) = file::may_set_flags(fd, command, argument) {
         return report(Err(errno)) as c_int;
@@ -315,11 +317,13 @@ unsafe extern "C" fn fcntl64(fd: c_int, command: c_int, argument: usize) -> c_in
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn recvmsg(fd: c_int, header: *mut MessageHeader, flags: c_int) -> isize {
-    let receive = |fd: c_int| {
-        next!(recvmsg: fn(fd: c_int, header: *mut MessageHeader, flags: c_int) -> isize,
-            else number::RECVMSG, [fd, header, flags])
-    };
-    let result = file::with_file(fd, receive, |refusal| refusal);
+    let arguments = [fd as usize, header as usize, flags as usize];
+    // SAFETY: the arguments are the caller's.
+    if let Some(result) = unsafe { file::asked_of_stand_in(number::RECVMSG, &arguments) } {
+        return result;
+    }
+    let result = next!(recvmsg: fn(fd: c_int, header: *mut MessageHeader, flags: c_int) -> isize,
+        else number::RECVMSG, [fd, header, flags]);
     if result >= 0 && settings::is_active() {
         // SAFETY: the call has succeeded, so the header is valid and filled.
         unsafe { message::mark_received(header) };
@@ -342,11 +346,13 @@ unsafe extern "C" fn recvmmsg(
     flags: c_int,
     timeout: *mut TimeSpec,
 ) -> c_int {
-    let receive = |fd: c_int| {
-        next!(recvmmsg: fn(fd: c_int, messages: *mut MessageWithLength, count: u32, flags: c_int, timeout: *mut TimeSpec) -> c_int,
-            else number::RECVMMSG, [fd, messages, count, flags, timeout])
-    };
-    let result = file::with_file(fd, receive, |refusal| refusal as c_int);
+    let arguments = [fd as usize, messages as usize, count as usize, flags as usize, timeout as usize];
+    // SAFETY: the arguments are the caller's.
+    if let Some(result) = unsafe { file::asked_of_stand_in(number::RECVMMSG, &arguments) } {
+        return result as c_int;
+    }
+    let result = next!(recvmmsg: fn(fd: c_int, messages: *mut MessageWithLength, count: u32, flags: c_int, timeout: *mut TimeSpec) -> c_int,
+        else number::RECVMMSG, [fd, messages, count, flags, timeout]);
     if result > 0 && settings::is_active() {
         for index in 0..result as usize {
             // The header is the first field.

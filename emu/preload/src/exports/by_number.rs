@@ -11,7 +11,7 @@ use crate::epoll::Event;
 use crate::errno::report;
 use crate::next::{Functions, NEXT};
 use crate::raw::{self, Errno, IoVec, MessageHeader, number};
-use crate::{constructor, identity, instance, message, read, settings, stand_in};
+use crate::{constructor, identity, instance, message, read, settings};
 
 mod paths;
 mod waits;
@@ -141,9 +141,10 @@ unsafe extern "C" fn syscall(number: c_long) -> c_long {
         "adrp x9, {next}",
         "add x9, x9, :lo12:{next}",
         "mov x10, {offset}",
-        "ldr x9, [x9, x10]",
-        "cbz x9, 3f",
-        "br x9",
+        "ldr x16, [x9, x10]",
+        "cbz x16, 3f",
+        // By this register, as a branch target of BTI demands.
+        "br x16",
         // Before the constructor.
         "3:",
         "mov x8, x0",
@@ -333,7 +334,7 @@ unsafe fn call(number: usize, arguments: [usize; 6]) -> Option<c_long> {
         }
         // SAFETY: the arguments are the caller's.
         number::SPLICE | number::TEE | number::SENDFILE | number::COPY_FILE_RANGE => unsafe {
-            transfer(number, arguments)
+            super::transfer::between(number, arguments).map(|result| result as c_long)
         },
         number::EPOLL_CTL if is_known(c as c_int) => {
             // SAFETY: the event is the caller's.
@@ -354,6 +355,10 @@ unsafe fn call(number: usize, arguments: [usize; 6]) -> Option<c_long> {
             // SAFETY: the arguments are the caller's.
             unsafe { older(number, arguments) }
         }
+        _ if ABOUT_THE_FILE.contains(&number) => {
+            // SAFETY: the arguments are the caller's.
+            unsafe { super::file::asked_of_stand_in(number, &arguments) }.map(|result| result as c_long)
+        }
         _ => {
             let instance = identity::hinted(fd)?;
             let outcome = match number {
@@ -367,13 +372,6 @@ unsafe fn call(number: usize, arguments: [usize; 6]) -> Option<c_long> {
                 number::WRITE | number::WRITEV => Err(Errno::BADF),
                 number::PWRITEV2 if d as i64 == -1 => Err(Errno::BADF),
                 number::LSEEK => super::foreign::seek_nowhere(c as c_int),
-                _ if ABOUT_THE_FILE.contains(&number) => {
-                    let [_, rest @ ..] = arguments;
-                    let [b, c, d, e, f] = rest;
-                    // SAFETY: the arguments are the caller's.
-                    let call = |fd: i32| unsafe { raw::syscall(number, [fd as usize, b, c, d, e, f]) };
-                    stand_in::with(&instance, call).unwrap_or(Err(Errno::NOMEM))
-                }
                 _ => return None,
             };
             Some(report(outcome) as c_long)
@@ -400,35 +398,6 @@ fn onto(old: c_int, new: c_int, duplicate: impl FnOnce(c_int, c_int) -> c_int) -
         identity::before_close(new);
     }
     None
-}
-
-/// # Safety
-///
-/// The arguments must be those of the system call.
-unsafe fn transfer(number: usize, arguments: [usize; 6]) -> Option<c_long> {
-    let [a, b, c, ..] = arguments;
-    let (from, to) = match number {
-        number::SPLICE | number::COPY_FILE_RANGE => (a, c),
-        number::TEE => (a, b),
-        _ => (b, a),
-    };
-    let (from, to) = (from as c_int, to as c_int);
-    if !INSTANCES.contains(from) && !INSTANCES.contains(to) {
-        return None;
-    }
-    let result = super::transfer::between(from, to, |from, to| {
-        let mut given = arguments;
-        let (at_from, at_to) = match number {
-            number::SPLICE | number::COPY_FILE_RANGE => (0, 2),
-            number::TEE => (0, 1),
-            _ => (1, 0),
-        };
-        given[at_from] = from as usize;
-        given[at_to] = to as usize;
-        // SAFETY: by this function's contract.
-        unsafe { raw_call(number, given) as isize }
-    });
-    Some(result as c_long)
 }
 
 /// # Safety
@@ -468,7 +437,7 @@ unsafe fn older(number: usize, arguments: [usize; 6]) -> Option<c_long> {
             let [_, path, times, ..] = arguments;
             // SAFETY: the arguments are the caller's.
             let call = |fd: i32| unsafe { raw_call(number, [fd as usize, path, times, 0, 0, 0]) };
-            Some(stand_in::with(&instance, call).unwrap_or_else(|| report(Err(Errno::NOMEM)) as c_long))
+            Some(crate::stand_in::with(&instance, call).unwrap_or_else(|| report(Err(Errno::NOMEM)) as c_long))
         }
         // SAFETY: by this function's contract.
         _ => unsafe { waits::wait(number, arguments) },

@@ -29,18 +29,39 @@ pub(super) fn with_file<T>(fd: c_int, call: impl FnOnce(c_int) -> T, refuse: imp
     }
 }
 
+/// Makes the system call about the file of its first argument with what stands in for that; `None` if it is no instance. Not by libc's
+/// own function, which may be a point of cancellation: a descriptor of the moment would be left behind.
+///
+/// # Safety
+///
+/// The arguments must be those of the system call.
+#[inline]
+pub(super) unsafe fn asked_of_stand_in(number: usize, arguments: &[usize]) -> Option<isize> {
+    let (fd, rest) = arguments.split_first()?;
+    let instance = identity::hinted(*fd as c_int)?;
+    let call = |fd: c_int| {
+        let mut given = [fd as usize, 0, 0, 0, 0, 0];
+        for (to, from) in given.iter_mut().skip(1).zip(rest) {
+            *to = *from;
+        }
+        // SAFETY: by this function's contract.
+        report(unsafe { raw::syscall(number, given) })
+    };
+    Some(with_stand_in(&instance, call, |refusal| refusal))
+}
+
 /// Functions about the file of descriptor `fd`.
 macro_rules! about_the_file {
-    ($($name:ident($($before:ident: $before_type:ty,)? [$fd:ident] $(, $argument:ident: $type:ty)*) -> $result:ty, $number:ident, [$($raw:expr),*];)*) => {
+    ($($name:ident([$fd:ident] $(, $argument:ident: $type:ty)*) -> $result:ty, $number:ident, [$($raw:expr),*];)*) => {
         $(
             #[unsafe(no_mangle)]
-            pub(super) unsafe extern "C" fn $name($($before: $before_type,)? $fd: c_int $(, $argument: $type)*) -> $result {
-                with_file(
-                    $fd,
-                    |$fd| super::next!($name: fn($($before: $before_type,)? $fd: c_int $(, $argument: $type)*) -> $result,
-                        else number::$number, [$($raw),*]),
-                    |refusal| refusal as $result,
-                )
+            pub(super) unsafe extern "C" fn $name($fd: c_int $(, $argument: $type)*) -> $result {
+                // SAFETY: the arguments are the caller's.
+                if let Some(result) = unsafe { asked_of_stand_in(number::$number, &[$($raw as usize),*]) } {
+                    return result as $result;
+                }
+                super::next!($name: fn($fd: c_int $(, $argument: $type)*) -> $result,
+                    else number::$number, [$($raw),*])
             }
         )*
     };
@@ -49,8 +70,6 @@ macro_rules! about_the_file {
 about_the_file! {
     fstat([fd], status: *mut c_void) -> c_int, FSTAT, [fd, status];
     fstat64([fd], status: *mut c_void) -> c_int, FSTAT, [fd, status];
-    __fxstat(version: c_int, [fd], status: *mut c_void) -> c_int, FSTAT, [fd, status];
-    __fxstat64(version: c_int, [fd], status: *mut c_void) -> c_int, FSTAT, [fd, status];
     fstatfs([fd], status: *mut c_void) -> c_int, FSTATFS, [fd, status];
     fstatfs64([fd], status: *mut c_void) -> c_int, FSTATFS, [fd, status];
     fchmod([fd], mode: c_uint) -> c_int, FCHMOD, [fd, mode];
@@ -88,6 +107,22 @@ about_the_file! {
     recv([fd], buffer: *mut c_void, length: usize, flags: c_int) -> isize, RECVFROM, [fd, buffer, length, flags, 0, 0];
     recvfrom([fd], buffer: *mut c_void, length: usize, flags: c_int, address: *mut c_void, size: *mut u32) -> isize, RECVFROM, [fd, buffer, length, flags, address, size];
 }
+
+/// Until glibc 2.33 programs called these, with the version of the structure, which libc checks.
+macro_rules! versioned {
+    ($($name:ident)*) => {
+        $(
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn $name(version: c_int, fd: c_int, status: *mut c_void) -> c_int {
+                let call = |fd: c_int| super::next!($name: fn(version: c_int, fd: c_int, status: *mut c_void) -> c_int,
+                    else number::FSTAT, [fd, status]);
+                with_file(fd, call, |refusal| refusal as c_int)
+            }
+        )*
+    };
+}
+
+versioned! { __fxstat __fxstat64 }
 
 /// As [`about_the_file`], where libc does more than a system call.
 macro_rules! about_the_file_by_libc {

@@ -6,85 +6,78 @@ use super::fallback;
 use crate::bitmap::INSTANCES;
 use crate::errno::report;
 use crate::next::{NEXT, address};
-use crate::raw::{Errno, number};
+use crate::raw::{Errno, Outcome, number, syscall};
 use crate::{identity, raw, stand_in};
 
-/// Makes the call `transfer(from, to)`, with stand-ins for instances.
+/// Makes the system call with stand-ins for instances; `None` if it is not about any.
 ///
 /// Before Linux 5.10 every file that can be read could be spliced from: what stands in for the source holds nothing to be read.
-pub(super) fn between(from: c_int, to: c_int, transfer: impl FnOnce(c_int, c_int) -> isize) -> isize {
-    if !INSTANCES.contains(from) && !INSTANCES.contains(to) {
-        return transfer(from, to);
-    }
-    let empty = identity::hinted(from).map(|_| raw::event_descriptor());
-    let result = match (&empty, identity::hinted(to)) {
-        (Some(Err(_)), _) => report(Err(Errno::NOMEM)),
-        (Some(Ok(empty)), None) => transfer(*empty, to),
-        (Some(Ok(empty)), Some(instance)) => {
-            stand_in::with(&instance, |to| transfer(*empty, to)).unwrap_or_else(|| report(Err(Errno::NOMEM)))
-        }
-        (None, Some(instance)) => {
-            stand_in::with(&instance, |to| transfer(from, to)).unwrap_or_else(|| report(Err(Errno::NOMEM)))
-        }
-        (None, None) => transfer(from, to),
+///
+/// # Safety
+///
+/// The arguments must be those of the system call, one of the four.
+pub(super) unsafe fn between(number: usize, arguments: [usize; 6]) -> Option<isize> {
+    let (at_from, at_to) = match number {
+        number::SPLICE | number::COPY_FILE_RANGE => (0, 2),
+        number::TEE => (0, 1),
+        _ => (1, 0),
     };
-    if let Some(Ok(empty)) = empty {
-        let _ = raw::close(empty);
+    let descriptor = |at: usize| arguments.get(at).map_or(-1, |fd| *fd as c_int);
+    let (from, to) = (descriptor(at_from), descriptor(at_to));
+    if !INSTANCES.contains(from) && !INSTANCES.contains(to) {
+        return None;
     }
-    result
+    let transfer = |from: c_int, to: c_int| -> Outcome {
+        let mut given = arguments;
+        for (at, fd) in [(at_from, from), (at_to, to)] {
+            if let Some(given) = given.get_mut(at) {
+                *given = fd as usize;
+            }
+        }
+        // SAFETY: by this function's contract.
+        unsafe { syscall(number, given) }
+    };
+    let transfer_from = |from: c_int| match identity::hinted(to) {
+        Some(instance) => stand_in::with(&instance, |to| transfer(from, to)).unwrap_or(Err(Errno::NOMEM)),
+        None => transfer(from, to),
+    };
+    let outcome = match identity::hinted(from).map(|_| raw::event_descriptor()) {
+        Some(Ok(empty)) => {
+            let outcome = transfer_from(empty);
+            let _ = raw::close(empty);
+            outcome
+        }
+        Some(Err(_)) => Err(Errno::NOMEM),
+        None => transfer_from(from),
+    };
+    Some(report(outcome))
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn splice(
-    from: c_int,
-    from_offset: *mut i64,
-    to: c_int,
-    to_offset: *mut i64,
-    length: usize,
-    flags: c_uint,
-) -> isize {
-    between(from, to, |from, to| {
-        super::next!(splice: fn(from: c_int, from_offset: *mut i64, to: c_int, to_offset: *mut i64, length: usize, flags: c_uint) -> isize,
-            else number::SPLICE, [from, from_offset, to, to_offset, length, flags])
-    })
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn tee(from: c_int, to: c_int, length: usize, flags: c_uint) -> isize {
-    between(from, to, |from, to| {
-        super::next!(tee: fn(from: c_int, to: c_int, length: usize, flags: c_uint) -> isize,
-            else number::TEE, [from, to, length, flags])
-    })
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn copy_file_range(
-    from: c_int,
-    from_offset: *mut i64,
-    to: c_int,
-    to_offset: *mut i64,
-    length: usize,
-    flags: c_uint,
-) -> isize {
-    between(from, to, |from, to| {
-        super::next!(copy_file_range: fn(from: c_int, from_offset: *mut i64, to: c_int, to_offset: *mut i64, length: usize, flags: c_uint) -> isize,
-            else number::COPY_FILE_RANGE, [from, from_offset, to, to_offset, length, flags])
-    })
-}
-
-/// Both names of `sendfile`, which on 64-bit machines are one function.
-macro_rules! send_file {
-    ($($name:ident)*) => {
+/// Functions that are system calls of these names.
+macro_rules! transfers {
+    ($($name:ident($($argument:ident: $type:ty),*), $next:ident, $number:ident;)*) => {
         $(
             #[unsafe(no_mangle)]
-            unsafe extern "C" fn $name(to: c_int, from: c_int, offset: *mut i64, count: usize) -> isize {
-                between(from, to, |from, to| {
-                    super::next!(sendfile: fn(to: c_int, from: c_int, offset: *mut i64, count: usize) -> isize,
-                        else number::SENDFILE, [to, from, offset, count])
-                })
+            unsafe extern "C" fn $name($($argument: $type),*) -> isize {
+                let mut arguments = [0; 6];
+                for (to, from) in arguments.iter_mut().zip([$($argument as usize),*]) {
+                    *to = from;
+                }
+                // SAFETY: the arguments are the caller's.
+                if let Some(result) = unsafe { between(number::$number, arguments) } {
+                    return result;
+                }
+                super::next!($next: fn($($argument: $type),*) -> isize, else number::$number, [$($argument),*])
             }
         )*
     };
 }
 
-send_file! { sendfile sendfile64 }
+// On 64-bit machines both names of sendfile are one function.
+transfers! {
+    splice(from: c_int, from_offset: *mut i64, to: c_int, to_offset: *mut i64, length: usize, flags: c_uint), splice, SPLICE;
+    tee(from: c_int, to: c_int, length: usize, flags: c_uint), tee, TEE;
+    copy_file_range(from: c_int, from_offset: *mut i64, to: c_int, to_offset: *mut i64, length: usize, flags: c_uint), copy_file_range, COPY_FILE_RANGE;
+    sendfile(to: c_int, from: c_int, offset: *mut i64, count: usize), sendfile, SENDFILE;
+    sendfile64(to: c_int, from: c_int, offset: *mut i64, count: usize), sendfile, SENDFILE;
+}

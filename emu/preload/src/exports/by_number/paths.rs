@@ -5,7 +5,7 @@ use core::ffi::{c_char, c_int, c_long, c_uint, c_void};
 use super::raw_call;
 use crate::caller_path::Look;
 use crate::exports::path::{self, Named};
-use crate::place::{self, WORKING_DIRECTORY};
+use crate::place;
 use crate::raw::number;
 
 /// The numbers that [`call`] knows.
@@ -71,22 +71,24 @@ pub(super) unsafe fn call(number: usize, arguments: [usize; 6]) -> Option<c_long
         #[cfg(target_arch = "x86_64")]
         number::OPEN => {
             // SAFETY: the call was made with this path.
-            unsafe { path::after_opening(made() as c_int, WORKING_DIRECTORY, path) }.into()
+            unsafe { path::after_opening(made() as c_int, place::WORKING_DIRECTORY, path) }.into()
         }
         #[cfg(target_arch = "x86_64")]
         number::READLINK => {
             // SAFETY: the call was made with these arguments.
-            unsafe { path::after_reading_link(made() as isize, WORKING_DIRECTORY, path, b as *mut c_char, c) as c_long }
+            unsafe {
+                path::after_reading_link(made() as isize, place::WORKING_DIRECTORY, path, b as *mut c_char, c) as c_long
+            }
         }
         #[cfg(target_arch = "x86_64")]
         number::STAT => {
             // SAFETY: the arguments are the caller's.
-            unsafe { path::fstatat(WORKING_DIRECTORY, path, b as *mut c_void, 0) }.into()
+            unsafe { path::fstatat(place::WORKING_DIRECTORY, path, b as *mut c_void, 0) }.into()
         }
         #[cfg(target_arch = "x86_64")]
         number::LSTAT => {
             // SAFETY: the arguments are the caller's.
-            unsafe { path::fstatat(WORKING_DIRECTORY, path, b as *mut c_void, path::SYMLINK_NOFOLLOW) }.into()
+            unsafe { path::fstatat(place::WORKING_DIRECTORY, path, b as *mut c_void, path::SYMLINK_NOFOLLOW) }.into()
         }
         number::FACCESSAT | number::FACCESSAT2 | number::FCHMODAT | number::UTIMENSAT => {
             let look = if matches!(number, number::FCHMODAT | number::UTIMENSAT) { Look::Before } else { Look::After };
