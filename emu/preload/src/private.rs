@@ -69,6 +69,8 @@ pub fn emulator(gone: Option<u32>) -> Result<Private, Errno> {
             NONE if has_waited => return Err(Errno::NOMEM),
             _ => {}
         }
+        // A signal handler on this thread could call `inotify_init`, and would wait for itself.
+        let _blocked = process::block_signals();
         // The same for every thread that could come to this point now.
         STARTER.store(own, Ordering::Release);
         let mine = (word & !STATES).wrapping_add(STATES + 1) | STARTING;
@@ -84,6 +86,7 @@ pub fn running() -> Option<Address> {
     if word & STATES == READY { address(word) } else { None }
 }
 
+/// With signals blocked.
 fn start_as(mine: u32) -> Result<Private, Errno> {
     let started = start();
     let next = match &started {
@@ -138,8 +141,6 @@ impl Text {
 }
 
 fn start() -> Result<(Text, i32), Errno> {
-    // A signal handler on this thread could call `inotify_init`, and would wait for itself.
-    let _blocked = process::block_signals();
     let [ours, theirs] = raw::socket_pair()?;
     let ours = request::high(ours);
     let launched = launch(theirs);
