@@ -192,8 +192,11 @@ fn reply_pieces(fixed: &mut [u8; REPLY_BYTES], into: Into) -> [IoVec; 4] {
     ]
 }
 
+/// A reply that came over a connection, and the descriptors with it.
+type Answer = Result<(Reply, [Option<i32>; 2]), Failure>;
+
 /// Receives a reply over a connection, with up to two descriptors.
-fn receive(fd: i32, into: Into, flags: i32) -> Result<(Reply, [Option<i32>; 2]), Failure> {
+fn receive(fd: i32, into: Into, flags: i32) -> Answer {
     let mut fixed = [0; REPLY_BYTES];
     let mut pieces = reply_pieces(&mut fixed, into);
     let (mut control, _) = Control::with(&[]);
@@ -317,9 +320,7 @@ pub fn attach(instance: &Instance) {
     }
     let request = Request::new(RequestKind::Attach, 0, 0);
     let answer = match slot.control(pid) {
-        Some(control) => send(control.fd, &request, &[])
-            .map_err(failure)
-            .and_then(|()| receive(control.fd, Into::NOTHING, MSG_CMSG_CLOEXEC)),
+        Some(control) => ask_on_connection(control.fd, &request),
         // Another thread is using it: the next call will do.
         None if slot.has_control(pid) => return,
         None => attach_with_new_connection(instance, slot, pid, &request),
@@ -338,53 +339,62 @@ pub fn attach(instance: &Instance) {
     }
 }
 
-fn attach_with_new_connection(
-    instance: &Instance,
-    slot: &slot::Slot,
-    pid: i32,
-    request: &Request<'_>,
-) -> Result<(Reply, [Option<i32>; 2]), Failure> {
-    let [ours, theirs] = raw::socket_pair().map_err(Failure::Refused)?;
-    let sent = send_over_instance(instance.fd, request, &[theirs]);
-    let _ = raw::close(theirs);
-    let ours = high(ours);
-    let answer = match sent {
-        Ok(()) => receive(ours, Into::NOTHING, MSG_CMSG_CLOEXEC),
-        Err(errno) => Err(failure(errno)),
-    };
+fn attach_with_new_connection(instance: &Instance, slot: &slot::Slot, pid: i32, request: &Request<'_>) -> Answer {
+    let (connection, answer) = ask_with_new_connection(instance, request)?;
     // EMFILE: the instance has all the control connections that the emulator gives it.
     if answer.is_ok_and(|(reply, _)| reply.errno != Errno::MFILE.0 as u32) {
-        slot.set_control(ours, pid);
+        slot.set_control(high(connection), pid);
     } else {
-        let _ = raw::close(ours);
+        let _ = raw::close(connection);
     }
+    answer
+}
+
+/// Asks on a connection for something without an object.
+fn ask_on_connection(connection: i32, request: &Request<'_>) -> Answer {
+    send(connection, request, &[]).map_err(failure)?;
+    receive(connection, Into::NOTHING, MSG_CMSG_CLOEXEC)
+}
+
+/// Asks over the instance, with a new connection for the reply, which is the caller's to close.
+fn ask_with_new_connection(instance: &Instance, request: &Request<'_>) -> Result<(i32, Answer), Failure> {
+    let [ours, theirs] = raw::socket_pair().map_err(Failure::Refused)?;
+    let sent = send_over_instance(instance.fd, request, &[theirs]);
+    // Without our copy of the other end an emulator that dies shows as the end of the connection.
+    let _ = raw::close(theirs);
+    let answer = sent.map_err(failure).and_then(|()| receive(ours, Into::NOTHING, MSG_CMSG_CLOEXEC));
+    Ok((ours, answer))
+}
+
+/// As [`ask_with_new_connection`], for one reply.
+fn ask_over_passing_connection(instance: &Instance, request: &Request<'_>) -> Answer {
+    let (connection, answer) = ask_with_new_connection(instance, request)?;
+    let _ = raw::close(connection);
     answer
 }
 
 /// Asks for a descriptor, close-on-exec, over the instance or its control connection.
 pub fn ask_for_descriptor(instance: &Instance, request: &Request<'_>) -> Result<(Reply, Option<i32>), Failure> {
-    if let Some(slot) = instance.slot
-        && let Some(control) = memory::tenant().and_then(|pid| slot.control(pid))
-    {
-        let answer = match send(control.fd, request, &[]) {
-            Ok(()) => receive(control.fd, Into::NOTHING, MSG_CMSG_CLOEXEC).map(|(reply, [fd, _])| (reply, fd)),
-            Err(errno) => Err(failure(errno)),
-        };
-        if answer != Err(Failure::Dead) {
-            return answer;
+    let of_control = instance.slot.and_then(|slot| {
+        let control = memory::tenant().and_then(|pid| slot.control(pid))?;
+        let answer = ask_on_connection(control.fd, request);
+        if answer == Err(Failure::Dead) {
+            slot.drop_control(control.fd);
+            return None;
         }
-        slot.drop_control(control.fd);
+        Some(answer)
+    });
+    of_control.unwrap_or_else(|| ask_over_passing_connection(instance, request)).map(|(reply, [fd, _])| (reply, fd))
+}
+
+/// The source's descriptor for one call, where this process holds none; `None` if the emulator keeps it to itself.
+pub fn borrow_source(instance: &Instance) -> Option<i32> {
+    let (reply, [source, page]) =
+        ask_over_passing_connection(instance, &Request::new(RequestKind::Attach, 0, 0)).ok()?;
+    if let Some(page) = page {
+        let _ = raw::close(page);
     }
-    let [ours, theirs] = raw::socket_pair().map_err(Failure::Refused)?;
-    // Without our copy of the other end an emulator that dies shows as the end of the connection.
-    let sent = send_over_instance(instance.fd, request, &[theirs]);
-    let _ = raw::close(theirs);
-    let answer = match sent {
-        Ok(()) => receive(ours, Into::NOTHING, MSG_CMSG_CLOEXEC).map(|(reply, [fd, _])| (reply, fd)),
-        Err(errno) => Err(failure(errno)),
-    };
-    let _ = raw::close(ours);
-    answer
+    source.filter(|_| reply.errno == 0)
 }
 
 /// Asks the emulator of this process's settings, over a connection of the moment.
@@ -406,21 +416,6 @@ pub fn ask_emulator(kind: RequestKind, argument: u64, word: u32) -> Result<(Repl
     };
     let _ = raw::close(connection);
     answer.map(|(reply, [fd, _])| (reply, fd))
-}
-
-/// The source's descriptor for one call, where this process holds none; `None` if the emulator keeps it to itself.
-pub fn borrow_source(instance: &Instance) -> Option<i32> {
-    let [ours, theirs] = raw::socket_pair().ok()?;
-    let sent = send_over_instance(instance.fd, &Request::new(RequestKind::Attach, 0, 0), &[theirs]);
-    let _ = raw::close(theirs);
-    let answer = sent.map_err(failure).and_then(|()| receive(ours, Into::NOTHING, MSG_CMSG_CLOEXEC));
-    let _ = raw::close(ours);
-    let (reply, fds) = answer.ok()?;
-    let [source, page] = fds;
-    if let Some(page) = page {
-        let _ = raw::close(page);
-    }
-    source.filter(|_| reply.errno == 0)
 }
 
 /// Linux needs no descriptor for what the shim needs one for: where the program has no number left, the shim gives up its own and
