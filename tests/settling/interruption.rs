@@ -274,7 +274,9 @@ fn cancel_at_next_point() {
     };
     set(DISABLE);
     // SAFETY: this thread has not been joined.
-    unsafe { libc::pthread_cancel(libc::pthread_self()) };
+    let this = unsafe { libc::pthread_self() };
+    // SAFETY: the thread is this one, which is there.
+    unsafe { libc::pthread_cancel(this) };
     set(ENABLE);
 }
 
