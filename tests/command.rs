@@ -101,6 +101,10 @@ fn main() -> ExitCode {
         Trial::test("bare::wait_does_not_see_the_emulator", bare::wait_does_not_see_the_emulator),
         Trial::test("bare::who_takes_in_orphans_gets_the_emulator", bare::who_takes_in_orphans_gets_the_emulator),
         Trial::test("bare::threads_share_an_emulator", bare::threads_share_an_emulator),
+        Trial::test(
+            "bare::a_handler_does_not_wait_for_its_own_thread",
+            bare::a_handler_does_not_wait_for_its_own_thread,
+        ),
         Trial::test("bare::parent_and_child_have_instances", bare::parent_and_child_have_instances),
         Trial::test(
             "bare::a_child_does_not_wait_for_a_thread_of_its_parent",

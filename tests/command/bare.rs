@@ -98,6 +98,10 @@ pub(super) fn threads_share_an_emulator() -> Outcome {
     shows(&["threads"], "instances 12 emulators 1")
 }
 
+pub(super) fn a_handler_does_not_wait_for_its_own_thread() -> Outcome {
+    shows(&["in-a-handler"], "true 1 true")
+}
+
 pub(super) fn parent_and_child_have_instances() -> Outcome {
     shows(&["forks"], "both")
 }

@@ -39,6 +39,7 @@ pub(super) fn main(arguments: &[String]) -> ExitCode {
         ["wait-for-children"] => own_emulator::wait_for_children(),
         ["take-in-orphans"] => own_emulator::take_in_orphans(),
         ["threads"] => own_emulator::threads(),
+        ["in-a-handler"] => own_emulator::in_a_handler(),
         ["forks"] => own_emulator::forks(),
         ["fork-in-between", started, go] => own_emulator::fork_in_between(Path::new(started), Path::new(go)),
         ["without-standard-descriptors", result] => own_emulator::without_standard_descriptors(Path::new(result)),

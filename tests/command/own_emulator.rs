@@ -5,11 +5,14 @@ use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::time::{TimeVal, TimeValLike};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 
@@ -92,6 +95,32 @@ pub(super) fn threads() {
     });
     let opened = instances.iter().filter(|instance| instance.is_ok()).count();
     say(&format!("instances {opened} emulators {}", sockets()));
+}
+
+static OF_HANDLER: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn open_in_handler(_: libc::c_int) {
+    // SAFETY: takes a number.
+    OF_HANDLER.store(unsafe { libc::inotify_init1(libc::IN_CLOEXEC) }, Ordering::Relaxed);
+}
+
+/// Opens an instance in a handler, on the thread that is just starting the emulator.
+pub(super) fn in_a_handler() {
+    let action = SigAction::new(SigHandler::Handler(open_in_handler), SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: the handler makes one call that is safe there.
+    unsafe { sigaction(Signal::SIGALRM, &action) }.expect("a handler");
+    // An emulator takes some milliseconds to start.
+    let soon = TimeVal::microseconds(1000);
+    let timer = libc::itimerval { it_interval: *TimeVal::zero().as_ref(), it_value: *soon.as_ref() };
+    let start = Instant::now();
+    // SAFETY: the timer lives through the call; null for what it would tell.
+    let result = unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
+    assert_eq!(result, 0);
+    let instance = init();
+    eventually("the handler has opened one", || OF_HANDLER.load(Ordering::Relaxed) >= 0)
+        .unwrap_or_else(|problem| panic!("{problem:?}"));
+    // A thread that waits for itself loses its patience after twelve seconds.
+    say(&format!("{} {} {}", instance.is_ok(), sockets(), start.elapsed() < Duration::from_secs(10)));
 }
 
 fn watch(instance: &OwnedFd) -> bool {
