@@ -131,7 +131,8 @@ fn programs(seed: u64) -> Result<Vec<(&'static str, &'static str, Program)>> {
     add("interruption::by_signal", Program::new("interrupted"));
     add("interruption::by_many_signals", Program::new("storm").argument(3000_u64));
     add("interruption::by_cancellation", Program::new("cancelled"));
-    add("interruption::by_cancellation_in_a_call_about_the_file", Program::new("cancelled_in_a_call").by_request());
+    add("interruption::by_cancellation_but_not_by_number", Program::new("not_cancelled"));
+    add("interruption::by_cancellation_in_a_call_about_the_file", Program::new("cancelled_in_a_call"));
     add("read::bad_pages_behind_the_window", Program::new("bad_pages_behind_the_window").argument(0_u64));
     add("read::bad_pages_while_another_thread_asks", Program::new("bad_pages_behind_the_window").argument(1_u64));
     add("interruption::of_select", Program::new("selecting"));
@@ -246,6 +247,7 @@ fn run_program(name: &str, folder: &Path, arguments: &[String]) -> Result<()> {
         ("interrupted", []) => interruption::interrupted(folder),
         ("storm", &[events]) => interruption::storm(folder, u32::try_from(events)?),
         ("cancelled", []) => interruption::cancelled(folder),
+        ("not_cancelled", []) => interruption::not_cancelled(folder),
         ("cancelled_in_a_call", []) => interruption::cancelled_in_a_call(folder),
         ("counts", []) => descriptors::counts(folder),
         ("duplicates", []) => descriptors::duplicates(folder),

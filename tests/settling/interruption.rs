@@ -248,6 +248,41 @@ pub(crate) fn cancelled(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What the thread has read.
+static READ_BY_NUMBER: AtomicUsize = AtomicUsize::new(0);
+
+extern "C-unwind" fn wait_by_number(fd: *mut libc::c_void) -> *mut libc::c_void {
+    CANCELLED_THREAD.store(thread_id(), Ordering::Release);
+    let mut buffer = [0u8; 4096];
+    // SAFETY: the buffer lives through the call, with its length beside it.
+    let length = unsafe { libc::syscall(libc::SYS_read, fd as usize, buffer.as_mut_ptr(), buffer.len()) };
+    READ_BY_NUMBER.store(usize::try_from(length).unwrap_or(0), Ordering::Relaxed);
+    std::ptr::null_mut()
+}
+
+/// `syscall` is no cancellation point.
+pub(crate) fn not_cancelled(folder: &Path) -> Result<()> {
+    let instance = watching(folder, 0)?;
+    let fd = instance.as_raw_fd();
+    let mut thread: libc::pthread_t = 0;
+    // SAFETY: the thread's number lives through the call; the argument is a number.
+    let result = unsafe { pthread_create(&raw mut thread, std::ptr::null(), wait_by_number, fd as usize as *mut _) };
+    ensure!(result == 0, "pthread_create: {result}");
+    let number = || CANCELLED_THREAD.load(Ordering::Acquire);
+    ensure!(crate::shared::yield_until(1_000_000, || number() != 0), "the thread runs");
+    ensure!(waits_for(number(), fd), "the thread waits");
+    // SAFETY: the thread has not been joined.
+    let result = unsafe { libc::pthread_cancel(thread) };
+    ensure!(result == 0, "pthread_cancel: {result}");
+    fs::write(folder.join("name"), "")?;
+    let mut value = std::ptr::null_mut();
+    // SAFETY: the thread has not been joined; the value lives through the call.
+    let result = unsafe { libc::pthread_join(thread, &raw mut value) };
+    ensure!(result == 0 && value.is_null(), "the thread ended by itself: {result}, {value:?}");
+    ensure!(READ_BY_NUMBER.load(Ordering::Relaxed) == 32, "{READ_BY_NUMBER:?}");
+    Ok(())
+}
+
 unsafe extern "C-unwind" {
     fn fsync(fd: libc::c_int) -> libc::c_int;
     fn splice(
@@ -300,6 +335,8 @@ extern "C-unwind" fn move_from_file(fd: *mut libc::c_void) -> *mut libc::c_void 
 /// A thread that is cancelled in a call about the file leaves no descriptor behind.
 pub(crate) fn cancelled_in_a_call(folder: &Path) -> Result<()> {
     let instance = watching(folder, 0)?;
+    // The library may fetch the source's descriptor now, and keep it.
+    let _ = nix::unistd::fsync(&instance);
     let before = open_descriptors()?;
     for start in [ask_of_file, move_from_file] {
         let mut thread: libc::pthread_t = 0;

@@ -18,6 +18,7 @@ use crate::next::{NEXT, address};
 use crate::raw::{
     self, Errno, F_DUPFD, F_DUPFD_CLOEXEC, F_GETFL, IoVec, MessageHeader, Outcome, PollFd, TimeSpec, number, syscall,
 };
+use crate::read::Cancellation;
 use crate::select::Sets;
 use crate::{constructor, descriptor, identity, instance, message, place, poll, read as reading, settings};
 
@@ -151,7 +152,7 @@ unsafe extern "C" fn read(fd: c_int, buffer: *mut c_void, count: usize) -> isize
     if INSTANCES.contains(fd)
         && let Some(instance) = identity::instance(fd)
     {
-        return report(reading::read(&instance, buffer, count));
+        return report(reading::read(&instance, buffer, count, Cancellation::Point));
     }
     next!(read: fn(fd: c_int, buffer: *mut c_void, count: usize) -> isize, else number::READ, [fd, buffer, count])
 }
@@ -162,7 +163,7 @@ unsafe extern "C" fn __read_chk(fd: c_int, buffer: *mut c_void, count: usize, ro
     if count <= room
         && let Some(instance) = identity::hinted(fd)
     {
-        return report(reading::read(&instance, buffer, count));
+        return report(reading::read(&instance, buffer, count, Cancellation::Point));
     }
     if count > room && address(&NEXT.__read_chk).is_none() {
         overflow(address(&NEXT.__chk_fail));
@@ -175,7 +176,7 @@ unsafe extern "C" fn __read_chk(fd: c_int, buffer: *mut c_void, count: usize, ro
 unsafe extern "C" fn readv(fd: c_int, pieces: *const IoVec, count: c_int) -> isize {
     if let Some(instance) = identity::hinted(fd) {
         // SAFETY: the pieces are the caller's.
-        return report(unsafe { reading::read_pieces(&instance, pieces, count) });
+        return report(unsafe { reading::read_pieces(&instance, pieces, count, Cancellation::Point) });
     }
     next!(readv: fn(fd: c_int, pieces: *const IoVec, count: c_int) -> isize, else number::READV, [fd, pieces, count])
 }
@@ -190,7 +191,7 @@ macro_rules! read_pieces {
                     && let Some(instance) = identity::hinted(fd)
                 {
                     // SAFETY: the pieces are the caller's.
-                    return report(unsafe { reading::read_pieces_with_flags(&instance, pieces, count, flags) });
+                    return report(unsafe { reading::read_pieces_with_flags(&instance, pieces, count, flags, Cancellation::Point) });
                 }
                 next!($name: fn(fd: c_int, pieces: *const IoVec, count: c_int, offset: i64, flags: c_int) -> isize,
                     else number::PREADV2, [fd, pieces, count, offset, 0, flags])

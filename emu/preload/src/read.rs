@@ -14,12 +14,22 @@ use crate::request::{self, Failure, Into};
 use crate::settle;
 use crate::slot::{Quiet, Slot};
 
+/// May a thread be cancelled while it waits? In `read` and its kin, but not in `syscall` (pthreads(7)).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Cancellation {
+    /// It is a point of cancellation.
+    Point,
+    /// It is none.
+    None,
+}
+
 /// Only the kernel writes to a program's buffer, so that a bad page gives EFAULT and not a signal.
 #[derive(Clone, Copy)]
 struct Buffer {
     start: *mut c_void,
     length: usize,
     filled: usize,
+    cancellation: Cancellation,
 }
 
 impl Buffer {
@@ -45,11 +55,11 @@ enum Stop {
 
 /// `read(2)`: as many whole events as fit. EAGAIN for an empty queue of a non-blocking instance, EINVAL where the first event does
 /// not fit (it stays queued), EFAULT for a bad buffer (the event is consumed), EIO when the emulator has died.
-pub fn read(instance: &Instance, start: *mut c_void, length: usize) -> Outcome {
+pub fn read(instance: &Instance, start: *mut c_void, length: usize, cancellation: Cancellation) -> Outcome {
     if !is_in_address_space(start as usize, length) {
         return Err(Errno::FAULT);
     }
-    let mut buffer = Buffer { start, length, filled: 0 };
+    let mut buffer = Buffer { start, length, filled: 0, cancellation };
     loop {
         let quiet = settle::quiet(instance);
         let may_wait = match quiet {
@@ -164,7 +174,7 @@ fn take(instance: &Instance, buffer: &mut Buffer, may_wait: bool, quiet: Quiet) 
     loop {
         let stop = if buffer.room() >= EVENT_BYTES_MAX {
             // No event can be cut here.
-            receive(instance, buffer.next(), buffer.room(), 0, wait)
+            receive(instance, buffer.next(), buffer.room(), 0, wait.then_some(buffer.cancellation))
         } else {
             take_by_size(instance, buffer, wait)
         };
@@ -201,7 +211,7 @@ enum Refusal {
 /// Takes one event into a room that may be too small for it: its size is asked first, where there is one. A wait takes the event
 /// itself, because another thread may close the descriptor meanwhile, and gives it back if it is too large.
 fn take_by_size(instance: &Instance, buffer: &Buffer, wait: bool) -> Result<usize, Refusal> {
-    let wait = match receive(instance, core::ptr::null_mut(), 0, MSG_PEEK | MSG_TRUNC, false) {
+    let wait = match receive(instance, core::ptr::null_mut(), 0, MSG_PEEK | MSG_TRUNC, None) {
         Ok(0) => return Ok(0),
         Ok(size) if size > buffer.room() => return Err(Refusal::NoRoom),
         Ok(_) => false,
@@ -224,6 +234,7 @@ fn take_by_size(instance: &Instance, buffer: &Buffer, wait: bool) -> Result<usiz
         control_length: 0,
         flags: 0,
     };
+    let wait = wait.then_some(buffer.cancellation);
     let length = match receive_message_once(instance, &mut message, wait) {
         // The emulator has died with a request unread: see `receive`.
         Err(Errno::CONNRESET) => receive_message_once(instance, &mut message, wait),
@@ -248,8 +259,10 @@ fn take_by_size(instance: &Instance, buffer: &Buffer, wait: bool) -> Result<usiz
 }
 
 /// One `recvmsg` into the program's buffer, and where that ends into ours; as [`receive_once`] in all else.
-fn receive_message_once(instance: &Instance, message: &mut raw::MessageHeader, wait: bool) -> Outcome {
-    if wait && let Some(recvmsg) = next::address(&NEXT.recvmsg) {
+fn receive_message_once(instance: &Instance, message: &mut raw::MessageHeader, wait: Option<Cancellation>) -> Outcome {
+    if wait == Some(Cancellation::Point)
+        && let Some(recvmsg) = next::address(&NEXT.recvmsg)
+    {
         type Receive = unsafe extern "C" fn(i32, *mut raw::MessageHeader, i32) -> isize;
         // SAFETY: the address is that of libc's `recvmsg`, whose type this is.
         let recvmsg: Receive = unsafe { core::mem::transmute(recvmsg) };
@@ -258,14 +271,21 @@ fn receive_message_once(instance: &Instance, message: &mut raw::MessageHeader, w
         let result = unsafe { recvmsg(instance.fd, message, 0) };
         return if result >= 0 { Ok(result as usize) } else { Err(errno.restore()) };
     }
-    let flags = if wait { 0 } else { MSG_DONTWAIT };
+    let flags = if wait.is_some() { 0 } else { MSG_DONTWAIT };
+    let arguments = [instance.fd as usize, &raw mut *message as usize, flags as usize, 0, 0, 0];
     // SAFETY: as above.
-    unsafe { raw::receive_message(instance.fd, message, flags) }
+    unsafe { raw::syscall(raw::number::RECVMSG, arguments) }
 }
 
-/// One `recv`. One that may wait goes through libc's own, so that it is a cancellation point, and is restarted after a signal or
-/// not as `read(2)` would be.
-fn receive(instance: &Instance, start: *mut c_void, length: usize, flags: i32, wait: bool) -> Result<usize, Refusal> {
+/// One `recv`, which the kernel restarts after a signal or not as it would `read(2)`. One that waits at a point of cancellation goes
+/// through libc's own.
+fn receive(
+    instance: &Instance,
+    start: *mut c_void,
+    length: usize,
+    flags: i32,
+    wait: Option<Cancellation>,
+) -> Result<usize, Refusal> {
     match receive_once(instance, start, length, flags, wait) {
         // The emulator has died with a request unread. The kernel says so once; then what is in the socket can be had.
         Err(Errno::CONNRESET) => receive_once(instance, start, length, flags, wait),
@@ -276,8 +296,16 @@ fn receive(instance: &Instance, start: *mut c_void, length: usize, flags: i32, w
     .map_err(Refusal::Errno)
 }
 
-fn receive_once(instance: &Instance, start: *mut c_void, length: usize, flags: i32, wait: bool) -> Outcome {
-    if wait && let Some(recv) = next::address(&NEXT.recv) {
+fn receive_once(
+    instance: &Instance,
+    start: *mut c_void,
+    length: usize,
+    flags: i32,
+    wait: Option<Cancellation>,
+) -> Outcome {
+    if wait == Some(Cancellation::Point)
+        && let Some(recv) = next::address(&NEXT.recv)
+    {
         type Receive = unsafe extern "C" fn(i32, *mut c_void, usize, i32) -> isize;
         // SAFETY: the address is that of libc's `recv`, whose type this is.
         let recv: Receive = unsafe { core::mem::transmute(recv) };
@@ -286,7 +314,7 @@ fn receive_once(instance: &Instance, start: *mut c_void, length: usize, flags: i
         let result = unsafe { recv(instance.fd, start, length, flags) };
         return if result >= 0 { Ok(result as usize) } else { Err(errno.restore()) };
     }
-    let flags = if wait { flags } else { flags | MSG_DONTWAIT };
+    let flags = if wait.is_some() { flags } else { flags | MSG_DONTWAIT };
     // SAFETY: as above.
     unsafe { raw::receive(instance.fd, start, length, flags) }
 }
@@ -296,7 +324,12 @@ fn receive_once(instance: &Instance, start: *mut c_void, length: usize, flags: i
 /// # Safety
 ///
 /// `pieces` must be readable, or a bad address.
-pub unsafe fn read_pieces(instance: &Instance, pieces: *const IoVec, count: i32) -> Outcome {
+pub unsafe fn read_pieces(
+    instance: &Instance,
+    pieces: *const IoVec,
+    count: i32,
+    cancellation: Cancellation,
+) -> Outcome {
     const PIECES_MAX: i32 = 1024;
     if !(0..=PIECES_MAX).contains(&count) {
         return Err(Errno::INVAL);
@@ -323,7 +356,7 @@ pub unsafe fn read_pieces(instance: &Instance, pieces: *const IoVec, count: i32)
         if piece.length == 0 && index > 0 {
             continue;
         }
-        match read(instance, piece.base, piece.length) {
+        match read(instance, piece.base, piece.length, cancellation) {
             Ok(length) => {
                 total += length;
                 if length < piece.length {
@@ -343,11 +376,17 @@ pub unsafe fn read_pieces(instance: &Instance, pieces: *const IoVec, count: i32)
 /// # Safety
 ///
 /// `pieces` must be readable, or a bad address.
-pub unsafe fn read_pieces_with_flags(instance: &Instance, pieces: *const IoVec, count: i32, flags: i32) -> Outcome {
+pub unsafe fn read_pieces_with_flags(
+    instance: &Instance,
+    pieces: *const IoVec,
+    count: i32,
+    flags: i32,
+    cancellation: Cancellation,
+) -> Outcome {
     const RWF_HIPRI: i32 = 1;
     if flags & !RWF_HIPRI != 0 {
         return Err(Errno::OPNOTSUPP);
     }
     // SAFETY: by this function's contract.
-    unsafe { read_pieces(instance, pieces, count) }
+    unsafe { read_pieces(instance, pieces, count, cancellation) }
 }

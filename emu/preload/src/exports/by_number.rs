@@ -11,6 +11,7 @@ use crate::epoll::Event;
 use crate::errno::report;
 use crate::next::{Functions, NEXT};
 use crate::raw::{self, Errno, IoVec, MessageHeader, number};
+use crate::read::Cancellation;
 use crate::{constructor, identity, instance, message, read, settings};
 
 mod paths;
@@ -362,12 +363,22 @@ unsafe fn call(number: usize, arguments: [usize; 6]) -> Option<c_long> {
         _ => {
             let instance = identity::hinted(fd)?;
             let outcome = match number {
-                number::READ => read::read(&instance, b as *mut c_void, c),
+                number::READ => read::read(&instance, b as *mut c_void, c, Cancellation::None),
                 // SAFETY: the pieces are the caller's.
-                number::READV => unsafe { read::read_pieces(&instance, b as *const IoVec, c as c_int) },
+                number::READV => unsafe {
+                    read::read_pieces(&instance, b as *const IoVec, c as c_int, Cancellation::None)
+                },
                 number::PREADV2 if d as i64 == -1 => {
                     // SAFETY: the pieces are the caller's.
-                    unsafe { read::read_pieces_with_flags(&instance, b as *const IoVec, c as c_int, f as c_int) }
+                    unsafe {
+                        read::read_pieces_with_flags(
+                            &instance,
+                            b as *const IoVec,
+                            c as c_int,
+                            f as c_int,
+                            Cancellation::None,
+                        )
+                    }
                 }
                 number::WRITE | number::WRITEV => Err(Errno::BADF),
                 number::PWRITEV2 if d as i64 == -1 => Err(Errno::BADF),
