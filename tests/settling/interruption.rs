@@ -308,9 +308,9 @@ fn cancel_at_next_point() {
         unsafe { pthread_setcancelstate(state, std::ptr::null_mut()) }
     };
     set(DISABLE);
-    // SAFETY: this thread has not been joined.
+    // SAFETY: takes nothing.
     let this = unsafe { libc::pthread_self() };
-    // SAFETY: the thread is this one, which is there.
+    // SAFETY: this thread has not been joined.
     unsafe { libc::pthread_cancel(this) };
     set(ENABLE);
 }

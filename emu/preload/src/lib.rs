@@ -1,8 +1,8 @@
 //! `libuinotify.so`: the library that is preloaded into programs.
 //!
-//! It runs inside other people's programs, so it allocates nothing, takes no lock (but for the start of an emulator: [`private`]), keeps nothing thread-local, never panics and
-//! leaves `errno` alone on success. It knows an emulated descriptor by a bit, which is a hint, and by the name of the socket's
-//! other end, which is the proof. A call on any other descriptor pays the test of the bit.
+//! It runs inside other people's programs, so it allocates nothing, takes no lock (but for the start of an emulator: [`private`]), keeps
+//! nothing thread-local, never panics and leaves `errno` alone on success. It knows an emulated descriptor by a bit, which is a hint,
+//! and by the name of the socket's other end, which is the proof. A call on any other descriptor pays the test of the bit.
 //!
 //! This crate is an ordinary `no_std` library. The C functions that interpose libc's stand behind `--cfg shim`; the build script
 //! of the package `uinotify` builds it once more, so configured, as a cdylib that links against nothing.

@@ -336,10 +336,10 @@ pub fn poll_one(fd: i32, events: i16, wait: bool) -> i16 {
     entry.revents
 }
 
-/// `eventfd2`, close-on-exec.
+/// `eventfd2`, close-on-exec, for which nobody waits.
 pub fn event_descriptor() -> Result<i32, Errno> {
     // SAFETY: touches no memory.
-    unsafe { syscall(number::EVENTFD2, [0, O_CLOEXEC as usize, 0, 0, 0, 0]) }.map(|fd| fd as i32)
+    unsafe { syscall(number::EVENTFD2, [0, (O_CLOEXEC | O_NONBLOCK) as usize, 0, 0, 0, 0]) }.map(|fd| fd as i32)
 }
 
 /// Two descriptors in one array, as `pipe2` and `socketpair` give them.
