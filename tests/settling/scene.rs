@@ -78,7 +78,7 @@ impl Scene {
     pub(crate) fn ends(mut self) -> Result<()> {
         self.is_open()?;
         let (emulator, before) = (self.emulator, self.descriptors);
-        let is_over = crate::shared::yield_until(20_000, || descriptors(emulator).is_ok_and(|now| now <= before));
+        let is_over = crate::shared::yield_patiently(|| descriptors(emulator).is_ok_and(|now| now <= before));
         let now = descriptors(emulator)?;
         ensure!(is_over, "the emulator has {now} descriptors where it had {before}");
         let memory = memory(emulator)?;
@@ -98,7 +98,7 @@ impl Scene {
     /// The descriptors of the emulator are as few as at first, but for `more`.
     pub(crate) fn falls_to(&self, more: usize) -> bool {
         let most = self.descriptors + more;
-        crate::shared::yield_until(20_000, || descriptors(self.emulator).is_ok_and(|now| now <= most))
+        crate::shared::yield_patiently(|| descriptors(self.emulator).is_ok_and(|now| now <= most))
     }
 }
 

@@ -70,6 +70,18 @@ pub(crate) fn yield_until(times: u32, mut holds: impl FnMut() -> bool) -> bool {
     holds()
 }
 
+/// Yields until it holds, for as long as a busy machine may take for what is a moment's work.
+pub(crate) fn yield_patiently(mut holds: impl FnMut() -> bool) -> bool {
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+    let start = std::time::Instant::now();
+    while start.elapsed() < PATIENCE {
+        if yield_until(100, &mut holds) {
+            return true;
+        }
+    }
+    holds()
+}
+
 /// Burns time: a pause of up to `microseconds` without giving the processor away.
 pub(crate) fn spin(microseconds: u32) {
     let start = std::time::Instant::now();
