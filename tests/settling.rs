@@ -95,6 +95,7 @@ fn main() -> Result<ExitCode> {
         trial("rounds::past_the_shim_events_are_missed", Program::new("control").argument(2000_u64).argument(seed)),
     ];
     // Only what the shim holds beside the instance can be taken from it.
+    trials.push(trial("queue::edges_come_beside_a_reader", Program::new("edges_beside")));
     trials.push(trial("scarcity::full_table_of_descriptors", Program::new("full_table")));
     trials.push(trial("scarcity::numbers_of_the_shims_own_taken", Program::new("taken_numbers")));
     trials.push(Trial::ignorable_test("constructor::of_another_library", constructor::of_another_library));
@@ -212,6 +213,7 @@ fn run_program(name: &str, folder: &Path, arguments: &[String]) -> Result<()> {
         ("queue", &[limit, seed]) => queue::beyond_the_window(folder, u32::try_from(limit)?, seed),
         ("two_ways", []) => queue::two_ways_of_reading(folder),
         ("edges", []) => queue::edges(folder),
+        ("edges_beside", []) => queue::edges_beside_a_reader(folder),
         ("bad_pages_behind_the_window", &[other]) => memory::bad_pages_behind_the_window(folder, other != 0),
         ("selecting", []) => interruption::selecting(folder),
         ("unlinked", []) => cursor::unlinked(folder),

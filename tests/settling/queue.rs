@@ -1,8 +1,8 @@
 //! A queue that is longer than its window: order, counts and the place of the overflow event are the kernel's.
 
 use std::fs::{self, File, Permissions};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,9 +10,11 @@ use anyhow::{Result, ensure};
 use nix::errno::Errno;
 
 use uinotify_harness::raw;
+use uinotify_wire::{Reply, RequestKind};
 
 use crate::call::{self, Poll, Way};
 use crate::random::Random;
+use crate::wire;
 
 /// Lengths around the window's, the limit's, and between.
 const COUNTS: &[u32] = &[1, 2, 169, 170, 171, 172, 340, 341, 342, 343, 1000, 5000];
@@ -150,5 +152,44 @@ pub(crate) fn edges(folder: &Path) -> Result<()> {
     let (unread, read) = count(Way::Libc)?;
     ensure!(read == EVENTS, "{read} events of {EVENTS} reported to who reads to the end");
     ensure!((100..EVENTS).contains(&unread), "{unread} events of {EVENTS} reported to who does not read");
+    Ok(())
+}
+
+/// So it does while a reader takes events with the replies to its requests, for whom the window is kept short.
+pub(crate) fn edges_beside_a_reader(folder: &Path) -> Result<()> {
+    const BEFORE: usize = 300;
+    const READ: usize = 165;
+    const EVENTS: usize = 40;
+    let (instance, control) = wire::instance()?;
+    let (fd, control) = (instance.as_raw_fd(), control.as_raw_fd());
+    let object = fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(folder)?;
+    let ask = |packet: &[u8], descriptors: &[RawFd]| -> Result<Reply> {
+        wire::send(control, packet, descriptors)?;
+        Ok(wire::reply(control)?.0)
+    };
+    ask(&wire::frame(RequestKind::AddWatch, 0, libc::IN_CREATE, b"folder"), &[object.as_raw_fd()])?;
+    let epoll = call::epoll(Way::Raw, &[(fd, libc::EPOLLIN | libc::EPOLLET)])?;
+    let make = |name: String| -> Result<()> {
+        let path = folder.join(name);
+        File::create(&path)?;
+        Ok(fs::remove_file(&path)?)
+    };
+    for number in 0..BEFORE {
+        make(format!("{number}"))?;
+    }
+    let settle = |room: u64| ask(&wire::frame(RequestKind::Settle, room, 0, b""), &[]);
+    // The window is full, and is not filled again.
+    ensure!(settle(1)?.flags & Reply::MORE != 0, "{BEFORE} events are more than a window");
+    for _ in 0..READ {
+        call::read(Way::Raw, fd, 4096)?;
+    }
+    for number in 0..EVENTS {
+        settle(1)?;
+        call::epoll_wait(Way::Raw, epoll.as_raw_fd(), 0)?;
+        make(format!("beside{number}"))?;
+        settle(0)?;
+        let reported = call::epoll_wait(Way::Raw, epoll.as_raw_fd(), 0)?;
+        ensure!(reported == [fd], "event {number} is no edge");
+    }
     Ok(())
 }

@@ -57,6 +57,8 @@ pub(crate) struct Session {
     is_cut_off: bool,
     /// The reader takes the events with replies (`lull`).
     is_pulled: bool,
+    /// Events that were queued since the window was last filled.
+    arrived: usize,
 }
 
 /// What every session works with.
@@ -126,6 +128,7 @@ impl Session {
                 wants_writable: false,
                 is_cut_off: false,
                 is_pulled: false,
+                arrived: 0,
             },
             theirs,
         ))
@@ -283,10 +286,12 @@ impl Session {
                 break;
             }
             self.acknowledge(&mut tools.engine);
+            let queued_before = tools.engine.queue_len(self.group);
             for record in Records::new(&buffer[..length]) {
                 self.deliver_record(&mut tools.engine, record, is_adjacent);
                 is_adjacent = true;
             }
+            self.arrived += tools.engine.queue_len(self.group).saturating_sub(queued_before);
             held -= length;
         }
         tools.buffer = buffer;
@@ -343,8 +348,10 @@ impl Session {
             // Sending wakes a reader, who may run before this cycle has ended.
             line.announce_solo();
         }
+        // Each event that arrives is an edge for EPOLLET and a signal for O_ASYNC, whichever event is sent for it.
+        let mut edges = std::mem::take(&mut self.arrived);
         while !self.window.is_full()
-            && (self.window.is_empty() || !self.is_pulled)
+            && (self.window.is_empty() || !self.is_pulled || edges > 0)
             && let Some(event) = tools.engine.event(self.group, self.window.len())
         {
             tools.record.clear();
@@ -361,6 +368,7 @@ impl Session {
                 }
             }
             self.window.push(tools.weights.of(tools.record.len()));
+            edges = edges.saturating_sub(1);
         }
         if let Some(line) = &self.line {
             line.set_more(self.has_more(&tools.engine));
