@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::room::{Ended, Outcome, Room, Running, eventually, helper_command, is_running};
+use crate::room::{Ended, Outcome, Room, Running, copy_program, eventually, helper_command, is_running};
 
 const UINOTIFY: &str = env!("CARGO_BIN_EXE_uinotify");
 
@@ -196,9 +196,9 @@ pub(super) fn the_emulator_is_found_from_the_library() -> Outcome {
         fs::create_dir(room.path(folder))?;
     }
     fs::copy(&installed, room.path("lib/libuinotify.so"))?;
-    fs::copy(UINOTIFY, room.path("bin/uinotify"))?;
+    copy_program(UINOTIFY.as_ref(), &room.path("bin/uinotify"))?;
     fs::copy(&installed, room.path("beside/libuinotify.so"))?;
-    fs::copy(UINOTIFY, room.path("beside/uinotify"))?;
+    copy_program(UINOTIFY.as_ref(), &room.path("beside/uinotify"))?;
     for (library, command) in [("./lib/libuinotify.so", "bin/uinotify"), ("beside/libuinotify.so", "beside/uinotify")] {
         let mut command_line = bare(&room, &["open-when-told"]);
         command_line.env("LD_PRELOAD", library).current_dir(room.folder.path());

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use libtest_mimic::{Completion, Failed};
 
-use crate::room::{Outcome, Room};
+use crate::room::{Outcome, Room, copy_program};
 
 /// Runs `program`, of which it is known what `message` has to say, with and without `--strict`.
 fn is_told(room: &Room, program: &Path, message: &str, status: Option<i32>) -> Outcome {
@@ -56,7 +56,7 @@ pub(super) fn a_setgid_program_is_told() -> Result<Completion, Failed> {
         return Ok(Completion::ignored_with("the temporary folder is mounted nosuid"));
     }
     let program = room.path("program");
-    fs::copy("/bin/true", &program)?;
+    copy_program("/bin/true".as_ref(), &program)?;
     std::os::unix::fs::chown(&program, None, Some(65534))?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o2755))?;
     is_told(&room, &program, "is setuid or setgid", Some(0))?;

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -169,4 +169,11 @@ pub(super) fn is_running(pid: i32) -> bool {
     };
     let is_zombie = stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['Z', 'X']));
     threads > 1 || !is_zombie
+}
+
+/// Copies a program by another process: while this one had the copy open for writing, a child of another test could inherit that, and
+/// executing the copy be ETXTBSY.
+pub(super) fn copy_program(from: &Path, to: &Path) -> Outcome {
+    let status = Command::new("cp").arg("--").args([from, to]).status()?;
+    if status.success() { Ok(()) } else { Err(format!("cp: {status}").into()) }
 }

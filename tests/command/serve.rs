@@ -13,7 +13,7 @@ use libtest_mimic::{Completion, Failed};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
-use crate::room::{Ended, Outcome, Room, Running, before_exec, eventually, helper_command};
+use crate::room::{Ended, Outcome, Room, Running, before_exec, copy_program, eventually, helper_command};
 
 const UINOTIFY: &str = env!("CARGO_BIN_EXE_uinotify");
 /// The user whom root's tests take for another one: nobody's number nearly everywhere.
@@ -73,7 +73,7 @@ fn folder(room: &Room, name: &str) -> String {
 /// The program of [`crate::helper`] where every user can execute it.
 fn helper_for_others(room: &Room) -> String {
     let path = room.path("helper");
-    fs::copy(std::env::current_exe().expect("/proc is mounted"), &path).expect("a copy");
+    copy_program(&std::env::current_exe().expect("/proc is mounted"), &path).expect("a copy");
     path.to_str().expect("UTF-8").to_owned()
 }
 
@@ -253,7 +253,7 @@ pub(super) fn all_users_is_for_root() -> Outcome {
     let mut command = room.uinotify(&["serve", "--all-users", "--socket", place.to_str().ok_or("UTF-8")?]);
     if geteuid().is_root() {
         let copy = room.path("uinotify");
-        fs::copy(UINOTIFY, &copy)?;
+        copy_program(UINOTIFY.as_ref(), &copy)?;
         command = room.command(copy, &["serve", "--all-users", "--socket", place.to_str().ok_or("UTF-8")?]);
         command.uid(ANOTHER);
     }
