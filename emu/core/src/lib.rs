@@ -5,7 +5,8 @@
 //! always give the same results.
 //!
 //! An *object* is an inode, which the caller identifies by a number of its own. A *source* is where file-system events
-//! come from; its events enter by [`Engine::deliver`].
+//! come from. The events of one whose kernel has matched them to watches enter by [`Engine::deliver`]; one that sees what
+//! happens to the file system itself tells it by an [`FsEvent`] for each hook.
 //!
 //! Names such as WD-3 or MERGE-1 in this documentation are rules of `docs/semantics.md`.
 //!
@@ -30,6 +31,7 @@ pub mod engine;
 pub mod errno;
 pub mod event;
 mod group;
+pub mod hook;
 pub mod mask;
 pub mod queue;
 pub mod snapshot;
@@ -39,6 +41,7 @@ pub use allocator::{Wd, WdAllocator};
 pub use engine::{Added, Config, Delivery, Engine, GroupId, Limits, ObjectId, Output, OwnerId};
 pub use errno::Errno;
 pub use event::Event;
+pub use hook::{Change, Entry, FsEvent, Kind, Object, Subject};
 pub use mask::{AddMask, Mask};
 pub use queue::{EventQueue, Pushed};
 pub use snapshot::{RestoreError, Snapshot};
