@@ -32,13 +32,13 @@ fn on_name(name: &'static str, operations: Vec<Operation>) -> Case {
 
 fn made_and_removed() -> Vec<Case> {
     vec![
-        on_name("link", list![link("f", "n")]).events("2:ATTRIB 1:CREATE(n)"),
+        on_name("EVENT-11 link", list![link("f", "n")]).events("2:ATTRIB 1:CREATE(n)"),
         on_name(
-            "symlink, FIFO and directory",
+            "EVENT-10 symlink, FIFO and directory",
             list![symlink("f", "l"), Operation::Mkfifo("p".into()), mkdir("s"), mkdir("s"), mkdir("s/t")],
         )
         .events("1:CREATE(l) 1:CREATE(p) 1:CREATE,ISDIR(s)"),
-        on_name("unlink of the last link, nobody holding it", list![unlink("f")])
+        on_name("EVENT-16 unlink of the last link, nobody holding it", list![unlink("f")])
             .events("2:ATTRIB 2:DELETE_SELF 2:IGNORED 1:DELETE(f)"),
         on_name(
             "unlink of the last link of an open file",
@@ -79,6 +79,23 @@ fn made_and_removed() -> Vec<Case> {
             ],
         )
         .events("2:ATTRIB 2:DELETE_SELF 2:IGNORED 1:DELETE(l)"),
+        on_name(
+            "EVENT-17 of a file opened by one name and unlinked by two, the other name's end is the deletion",
+            list![
+                link("f", "n"),
+                open(1, "f", libc::O_RDWR),
+                unlink("f"),
+                unlink("n"),
+                read_all(0),
+                watch(0, Path::Link(1), ALL),
+                write(1, 1),
+                close(1),
+            ],
+        )
+        .events(
+            "2:ATTRIB 1:CREATE(n) 1:OPEN(f) 2:OPEN 2:ATTRIB 1:DELETE(f) 2:ATTRIB 2:DELETE_SELF 2:IGNORED 1:DELETE(n) \
+             1:MODIFY(f) 3:MODIFY 1:CLOSE_WRITE(f) 3:CLOSE_WRITE 3:DELETE_SELF 3:IGNORED",
+        ),
         Case::new("rmdir", list![mkdir("s"), both("s"), rmdir("s"), drain()])
             .events("2:DELETE_SELF 2:IGNORED 1:DELETE,ISDIR(s)"),
         Case::new(
@@ -130,7 +147,7 @@ fn moved() -> Vec<Case> {
             .events("1:MOVED_FROM(f)#1 1:MOVED_TO(n)#1 2:MOVE_SELF"),
         moving("rename across directories", list![rename("A/f", "B/n")])
             .events("1:MOVED_FROM(f)#1 2:MOVED_TO(n)#1 3:MOVE_SELF"),
-        moving("rename over an existing file", list![rename("A/f", "B/g")])
+        moving("EVENT-15 rename over an existing file", list![rename("A/f", "B/g")])
             .events("1:MOVED_FROM(f)#1 2:MOVED_TO(g)#1 4:ATTRIB 3:MOVE_SELF 4:DELETE_SELF 4:IGNORED"),
         moving("rename over an open file", list![open_read(1, "B/g"), rename("A/f", "B/g"), read_all(0), close(1)]),
         moving("rename over a file with another link", list![link("B/g", "h"), rename("A/f", "B/g")])
@@ -145,7 +162,7 @@ fn moved() -> Vec<Case> {
             list![rename_with("A/f", "B/g", libc::RENAME_NOREPLACE), rename_with("A/f", "B/n", libc::RENAME_NOREPLACE)],
         )
         .events("1:MOVED_FROM(f)#1 2:MOVED_TO(n)#1 3:MOVE_SELF"),
-        moving("rename with RENAME_EXCHANGE of two files", list![rename_with("A/f", "B/g", exchange)]).events(
+        moving("EVENT-15 rename with RENAME_EXCHANGE of two files", list![rename_with("A/f", "B/g", exchange)]).events(
             "1:MOVED_FROM(f)#1 2:MOVED_TO(g)#1 3:MOVE_SELF 2:MOVED_FROM(g)#2 1:MOVED_TO(f)#2 \
              4:MOVE_SELF",
         ),
@@ -158,7 +175,7 @@ fn moved() -> Vec<Case> {
              2:MOVED_FROM,ISDIR(s)#2 1:MOVED_TO,ISDIR(f)#2 5:MOVE_SELF",
         ),
         moving(
-            "rename of a directory",
+            "EVENT-6 rename of a directory",
             list![
                 mkdir("A/s"),
                 touch("A/s/x"),
@@ -190,7 +207,7 @@ fn moved() -> Vec<Case> {
         ),
         moving("rename of the watched directory", list![rename("A", "C")]).events("1:MOVE_SELF"),
         moving(
-            "an open file reports its new directory and name",
+            "EVENT-9 an open file reports its new directory and name",
             list![open(1, "A/f", libc::O_RDWR), rename("A/f", "B/n"), write(1, 1), close(1)],
         )
         .events(
@@ -198,7 +215,7 @@ fn moved() -> Vec<Case> {
              2:CLOSE_WRITE(n) 3:CLOSE_WRITE",
         ),
         moving(
-            "a watch of one half sees that half",
+            "EVENT-14 a watch of one half sees that half",
             list![
                 watch(0, "B", libc::IN_DELETE),
                 rename("A/f", "B/n"),

@@ -29,7 +29,7 @@ fn on_name(name: &'static str, operations: Vec<Operation>) -> Case {
 fn opened() -> Vec<Case> {
     vec![
         on_name(
-            "open of an existing file in any access mode",
+            "EVENT-7 open of an existing file in any access mode",
             list![
                 [libc::O_RDONLY, libc::O_WRONLY | libc::O_CREAT, libc::O_RDWR | libc::O_APPEND,]
                     .map(|flags| open(1, "f", flags)),
@@ -198,7 +198,7 @@ fn transferred() -> Vec<Case> {
         )
         .needs(Need::Allocation),
         Case::new(
-            "FIFO: writing is told to its own watch only, opening and closing to both",
+            "EVENT-8 FIFO: writing is told to its own watch only, opening, closing and its times to both",
             list![
                 Operation::Mkfifo("p".into()),
                 both("p"),
@@ -206,6 +206,7 @@ fn transferred() -> Vec<Case> {
                 write(1, 4),
                 read(1, 4),
                 chmod("p", 0o600),
+                utimens("p", Time::Now, Time::Omit),
                 close(1),
                 drain(),
             ],
@@ -249,7 +250,7 @@ fn attributes() -> Vec<Case> {
         .needs(Need::Attributes)
         .events("1:ATTRIB(f) 2:ATTRIB 1:ATTRIB(f) 2:ATTRIB"),
         on_name(
-            "utimensat of both times",
+            "EVENT-12 utimensat of both times",
             list![
                 times(Time::Now, Time::Now),
                 read_all(0),
@@ -260,12 +261,12 @@ fn attributes() -> Vec<Case> {
         )
         .events("1:ATTRIB(f) 2:ATTRIB 1:ATTRIB(f) 2:ATTRIB 1:ATTRIB(f) 2:ATTRIB"),
         on_name(
-            "utimensat of the time of access alone is ACCESS",
+            "EVENT-12 utimensat of the time of access alone is ACCESS",
             list![times(Time::Now, Time::Omit), times(Time::Seconds(1), Time::Omit)],
         )
         .events("1:ACCESS(f) 2:ACCESS 1:ACCESS(f) 2:ACCESS"),
         on_name(
-            "utimensat of the time of modification alone is MODIFY",
+            "EVENT-12 utimensat of the time of modification alone is MODIFY",
             list![times(Time::Omit, Time::Now), times(Time::Omit, Time::Seconds(1))],
         )
         .events("1:MODIFY(f) 2:MODIFY 1:MODIFY(f) 2:MODIFY"),
@@ -290,7 +291,7 @@ fn attributes() -> Vec<Case> {
         .needs(Need::Allocation)
         .events("1:ATTRIB(f) 2:ATTRIB 1:MODIFY(f) 2:MODIFY"),
         Case::new(
-            "ftruncate without CAP_FSETID of a set-user-ID file: one event for both",
+            "EVENT-12 ftruncate without CAP_FSETID of a set-user-ID file: one event for both",
             list![
                 create(1, "f"),
                 chmod("f", 0o6777),
@@ -307,7 +308,7 @@ fn attributes() -> Vec<Case> {
         )
         .events("1:ATTRIB,ISDIR(s) 2:ATTRIB,ISDIR 1:ATTRIB,ISDIR"),
         Case::new(
-            "access through a hard link elsewhere is told to the file, not to the directory",
+            "EVENT-9 access through a hard link elsewhere is told to the file, not to the directory",
             list![
                 mkdir("d"),
                 touch("f"),

@@ -37,7 +37,7 @@ pub(crate) fn cases() -> Vec<Case> {
         )
         .events("1:IGNORED 2:ATTRIB 2:DELETE_SELF 2:IGNORED 3:ATTRIB 3:IGNORED 4:DELETE_SELF 4:IGNORED"),
         Case::new(
-            "IGNORED-2 an unmount ends the watches of its file system",
+            "EVENT-16 IGNORED-2 an unmount ends the watches of its file system",
             list![
                 Operation::PrivateMounts,
                 mkdir("m"),

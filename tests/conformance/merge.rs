@@ -68,7 +68,7 @@ pub(crate) fn cases() -> Vec<Case> {
         )
         .events("1:ATTRIB(f) 2:ATTRIB 1:ATTRIB(f) 2:ATTRIB 1:ATTRIB(g) 1:ATTRIB,ISDIR(d)"),
         Case::new(
-            "MERGE-1 two instances merge each for itself",
+            "EVENT-13 MERGE-1 two instances merge each for itself",
             list![
                 touch("f"),
                 group(0),

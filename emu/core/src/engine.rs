@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
+use slab::Slab;
+
 use crate::allocator::Wd;
 use crate::errno::Errno;
 use crate::event::Event;
 use crate::group::Group;
+use crate::index::{ObjectIndex, Place};
 use crate::mask::{AddMask, Mask};
 use crate::queue::Pushed;
 use crate::snapshot::{RestoreError, Snapshot};
@@ -107,7 +110,7 @@ struct Usage {
 
 /// inotify, for any number of groups.
 ///
-/// After [`deliver`](Self::deliver), [`source_overflowed`](Self::source_overflowed),
+/// After [`deliver`](Self::deliver), [`observe`](Self::observe), [`source_overflowed`](Self::source_overflowed),
 /// [`remove_watch`](Self::remove_watch), [`end_watch_silently`](Self::end_watch_silently) and
 /// [`restore`](Self::restore), [`poll_output`](Self::poll_output) has to be called until it gives `None`: after the
 /// last of a batch of deliveries will do, but before the next [`add_watch`](Self::add_watch), which may watch an object
@@ -117,13 +120,16 @@ struct Usage {
 /// has no watches, and what a source says of it is ignored.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    groups: BTreeMap<GroupId, Group>,
+    pub(crate) groups: BTreeMap<GroupId, Group>,
+    /// Of the groups that there are, each at its place.
+    pub(crate) places: Slab<GroupId>,
+    pub(crate) objects: ObjectIndex,
     group_next: u64,
     owners: BTreeMap<OwnerId, Usage>,
     cookie: u32,
     /// A cookie was given out, or came with a snapshot.
     cookie_used: bool,
-    outputs: VecDeque<Output>,
+    pub(crate) outputs: VecDeque<Output>,
 }
 
 impl Engine {
@@ -132,6 +138,8 @@ impl Engine {
     pub fn new(config: Config) -> Self {
         Self {
             groups: BTreeMap::new(),
+            places: Slab::new(),
+            objects: ObjectIndex::default(),
             group_next: 1,
             owners: BTreeMap::new(),
             cookie: config.cookie_seed,
@@ -155,7 +163,11 @@ impl Engine {
         let Some(closed) = self.groups.remove(&group) else {
             return Vec::new();
         };
+        self.places.try_remove(closed.place.0 as usize);
         let objects: Vec<ObjectId> = closed.watches.iter().map(|watch| watch.object).collect();
+        for &object in &objects {
+            self.objects.remove(closed.place, object);
+        }
         if let Some(usage) = self.owners.get_mut(&closed.owner) {
             usage.instances -= 1;
             usage.watches -= objects.len() as u32;
@@ -176,7 +188,7 @@ impl Engine {
     pub fn add_watch(&mut self, group: GroupId, object: ObjectId, mask: AddMask) -> Result<Added, Errno> {
         let group = self.groups.get_mut(&group).ok_or(Errno::BadF)?;
         mask.check_combination()?;
-        if let Some(wd) = group.watches.watch_of(object)
+        if let Some(wd) = self.objects.watch_of(group.place, object)
             && let Some(stored) = group.watches.mask_mut(wd)
         {
             *stored = mask.update(*stored)?;
@@ -191,6 +203,7 @@ impl Engine {
         usage.watches += 1;
         let mask_stored = mask.stored();
         group.watches.insert(Watch { wd, object, mask: mask_stored });
+        self.objects.insert(group.place, object, wd);
         Ok(Added { wd, new: true, mask_stored })
     }
 
@@ -350,7 +363,7 @@ impl Engine {
     /// The watch on an object.
     #[must_use]
     pub fn watch_of(&self, group: GroupId, object: ObjectId) -> Option<Wd> {
-        self.groups.get(&group)?.watches.watch_of(object)
+        self.objects.watch_of(self.groups.get(&group)?.place, object)
     }
 
     /// The watches of a group in order of creation, oldest first. Reversed: as fdinfo shows them (FD-15).
@@ -437,7 +450,7 @@ impl Engine {
     }
 
     /// Counts and numbers a group that has no counted watches yet.
-    fn insert_group(&mut self, group: Group) -> Result<GroupId, Errno> {
+    fn insert_group(&mut self, mut group: Group) -> Result<GroupId, Errno> {
         let instances = self.owners.get(&group.owner).map_or(0, |usage| usage.instances);
         if instances >= group.limits.instances_max {
             return Err(Errno::MFile);
@@ -445,14 +458,19 @@ impl Engine {
         self.owners.entry(group.owner).or_default().instances += 1;
         let id = GroupId(self.group_next);
         self.group_next += 1;
+        group.place = Place(self.places.insert(id) as u32);
+        for Watch { wd, object, .. } in group.watches.iter() {
+            self.objects.insert(group.place, object, wd);
+        }
         self.groups.insert(id, group);
         Ok(id)
     }
 
     /// Everything but the IN_IGNORED (LIMIT-5, IGNORED-3).
-    fn end_watch(&mut self, group: GroupId, wd: Wd) -> Result<ObjectId, Errno> {
+    pub(crate) fn end_watch(&mut self, group: GroupId, wd: Wd) -> Result<ObjectId, Errno> {
         let entry = self.groups.get_mut(&group).ok_or(Errno::BadF)?;
         let object = entry.end_watch(wd).ok_or(Errno::Inval)?;
+        self.objects.remove(entry.place, object);
         if let Some(usage) = self.owners.get_mut(&entry.owner) {
             usage.watches -= 1;
         }
@@ -461,7 +479,7 @@ impl Engine {
     }
 }
 
-fn note_readable(outputs: &mut VecDeque<Output>, id: GroupId, group: &mut Group, pushed: Pushed) {
+pub(crate) fn note_readable(outputs: &mut VecDeque<Output>, id: GroupId, group: &mut Group, pushed: Pushed) {
     if pushed.is_new() && !group.readable_pending {
         group.readable_pending = true;
         outputs.push_back(Output::Readable(id));

@@ -1,14 +1,22 @@
 //! One inotify instance.
 
+use std::collections::BTreeSet;
+
 use crate::allocator::{Wd, WdAllocator};
 use crate::engine::{Limits, ObjectId, OwnerId};
+use crate::index::Place;
 use crate::mask::STORED_BITS;
 use crate::queue::EventQueue;
 use crate::snapshot::{EventV1, LimitsV1, RestoreError, SnapshotV1, WatchV1};
 use crate::watches::{Watch, WatchTable};
 
+/// Until the engine has taken the group in.
+const UNPLACED: Place = Place(u32::MAX);
+
 #[derive(Debug, Clone)]
 pub(crate) struct Group {
+    /// In the index of objects.
+    pub(crate) place: Place,
     pub(crate) owner: OwnerId,
     pub(crate) limits: Limits,
     pub(crate) wds: WdAllocator,
@@ -21,6 +29,7 @@ pub(crate) struct Group {
 impl Group {
     pub(crate) fn new(owner: OwnerId, limits: Limits) -> Self {
         Self {
+            place: UNPLACED,
             owner,
             limits,
             wds: WdAllocator::new(),
@@ -62,9 +71,10 @@ impl Group {
         let wds = WdAllocator::from_parts(cursor, watches.iter().map(|watch| watch.wd..=watch.wd))
             .map_err(RestoreError::Wds)?;
         let mut table = WatchTable::default();
+        let mut objects = BTreeSet::new();
         for WatchV1 { wd, object, mask } in watches {
             let watch = Watch { wd: Wd(wd), object: ObjectId(object), mask };
-            if table.watch_of(watch.object).is_some() {
+            if !objects.insert(watch.object) {
                 return Err(RestoreError::ObjectTwice(watch.object, watch.wd));
             }
             if mask & !STORED_BITS != 0 {
@@ -75,6 +85,7 @@ impl Group {
         let events = events.into_iter().map(Into::into).collect();
         let queue = EventQueue::from_parts(queue_events_max, events, tail_is_latest).map_err(RestoreError::Queue)?;
         Ok(Self {
+            place: UNPLACED,
             owner,
             limits: Limits { instances_max, watches_max, queue_events_max },
             wds,

@@ -1,10 +1,10 @@
 //! What a source tells that sees the hooks of a file system: one [`FsEvent`] for each fsnotify hook of Linux.
 //!
 //! A source states facts: which object, come to by which name, in which state. What a watch is told of them, and in
-//! which order, are rules of the core (`Engine::observe`). The events have to come in the order in which Linux calls
-//! its hooks, as is said at each of them; all watched objects that they name must have the [`ObjectId`] under which
-//! they were watched. An event of which neither the object nor the directory is watched may be left out, but not a
-//! rename, which counts for the cookies.
+//! which order, are rules of the core ([`Engine::observe`](crate::Engine::observe)). The events have to come in the
+//! order in which Linux calls its hooks, as is said at each of them; all watched objects that they name must have the
+//! [`ObjectId`] under which they were watched. An event of which neither the object nor the directory is watched may be
+//! left out, but not a rename, which counts for the cookies.
 
 use crate::engine::ObjectId;
 

@@ -5,8 +5,8 @@
 //! always give the same results.
 //!
 //! An *object* is an inode, which the caller identifies by a number of its own. A *source* is where file-system events
-//! come from. The events of one whose kernel has matched them to watches enter by [`Engine::deliver`]; one that sees what
-//! happens to the file system itself tells it by an [`FsEvent`] for each hook.
+//! come from. The events of one whose kernel has matched them to watches enter by [`Engine::deliver`]; one that sees
+//! what happens to the file system itself tells it to [`Engine::observe`], an [`FsEvent`] for each hook.
 //!
 //! Names such as WD-3 or MERGE-1 in this documentation are rules of `docs/semantics.md`.
 //!
@@ -32,7 +32,9 @@ pub mod errno;
 pub mod event;
 mod group;
 pub mod hook;
+mod index;
 pub mod mask;
+mod observe;
 pub mod queue;
 pub mod snapshot;
 pub mod watches;

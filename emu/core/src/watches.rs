@@ -1,9 +1,10 @@
-//! The watches of one group: by wd, by object, and in order of creation.
+//! The watches of one group: by wd, and in order of creation. By object they are in the engine's index of all groups.
 
 use std::collections::BTreeMap;
 
 use crate::allocator::Wd;
 use crate::engine::ObjectId;
+use crate::index::PackedObject;
 
 /// One watch, as [`Engine::watches`](crate::Engine::watches) shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,25 +22,24 @@ const NONE: Wd = Wd(0);
 
 #[derive(Debug, Clone)]
 struct Entry {
-    object: ObjectId,
+    object: PackedObject,
     mask: u32,
     older: Wd,
     newer: Wd,
 }
 
-/// Two ordered maps, and a list through the first one. B-trees filled in ascending order are a little over half full:
-/// some 80 bytes a watch.
+/// An ordered map, and a list through it. A B-tree filled in ascending order is a little over half full: some 50 bytes a
+/// watch.
 #[derive(Debug, Clone)]
 pub(crate) struct WatchTable {
     by_wd: BTreeMap<Wd, Entry>,
-    by_object: BTreeMap<ObjectId, Wd>,
     oldest: Wd,
     newest: Wd,
 }
 
 impl Default for WatchTable {
     fn default() -> Self {
-        Self { by_wd: BTreeMap::new(), by_object: BTreeMap::new(), oldest: NONE, newest: NONE }
+        Self { by_wd: BTreeMap::new(), oldest: NONE, newest: NONE }
     }
 }
 
@@ -49,18 +49,18 @@ impl WatchTable {
     }
 
     pub(crate) fn object_of(&self, wd: Wd) -> Option<ObjectId> {
-        self.by_wd.get(&wd).map(|entry| entry.object)
+        self.by_wd.get(&wd).map(|entry| entry.object.into())
     }
 
-    pub(crate) fn watch_of(&self, object: ObjectId) -> Option<Wd> {
-        self.by_object.get(&object).copied()
+    pub(crate) fn mask(&self, wd: Wd) -> Option<u32> {
+        self.by_wd.get(&wd).map(|entry| entry.mask)
     }
 
     pub(crate) fn mask_mut(&mut self, wd: Wd) -> Option<&mut u32> {
         self.by_wd.get_mut(&wd).map(|entry| &mut entry.mask)
     }
 
-    /// Adds the newest watch. Neither its wd nor its object has one.
+    /// Adds the newest watch, with a wd that none has.
     pub(crate) fn insert(&mut self, watch: Watch) {
         let Watch { wd, object, mask } = watch;
         let older = std::mem::replace(&mut self.newest, wd);
@@ -68,13 +68,11 @@ impl WatchTable {
             Some(entry) => entry.newer = wd,
             None => self.oldest = wd,
         }
-        self.by_wd.insert(wd, Entry { object, mask, older, newer: NONE });
-        self.by_object.insert(object, wd);
+        self.by_wd.insert(wd, Entry { object: object.into(), mask, older, newer: NONE });
     }
 
     pub(crate) fn remove(&mut self, wd: Wd) -> Option<ObjectId> {
         let Entry { object, older, newer, .. } = self.by_wd.remove(&wd)?;
-        self.by_object.remove(&object);
         match self.by_wd.get_mut(&older) {
             Some(entry) => entry.newer = newer,
             None => self.oldest = newer,
@@ -83,7 +81,7 @@ impl WatchTable {
             Some(entry) => entry.older = older,
             None => self.newest = older,
         }
-        Some(object)
+        Some(object.into())
     }
 
     /// Oldest first (FD-15: fdinfo shows them from the other end).
@@ -108,7 +106,7 @@ impl Watches<'_> {
 
     fn get(&self, wd: Wd) -> Option<(Watch, &Entry)> {
         let entry = self.table?.by_wd.get(&wd)?;
-        Some((Watch { wd, object: entry.object, mask: entry.mask }, entry))
+        Some((Watch { wd, object: entry.object.into(), mask: entry.mask }, entry))
     }
 }
 
@@ -189,14 +187,13 @@ mod tests {
     }
 
     #[test]
-    fn both_indexes_agree() {
+    fn watches_are_found_by_wd() {
         let mut table = WatchTable::default();
         table.insert(watch(4));
-        assert_eq!(table.watch_of(ObjectId(104)), Some(Wd(4)));
         assert_eq!(table.object_of(Wd(4)), Some(ObjectId(104)));
         *table.mask_mut(Wd(4)).unwrap() = 7;
-        assert_eq!(table.iter().next().unwrap().mask, 7);
+        assert_eq!((table.mask(Wd(4)), table.iter().next().unwrap().mask), (Some(7), 7));
         table.remove(Wd(4));
-        assert_eq!((table.watch_of(ObjectId(104)), table.object_of(Wd(4)), table.len()), (None, None, 0));
+        assert_eq!((table.mask(Wd(4)), table.object_of(Wd(4)), table.len()), (None, None, 0));
     }
 }
