@@ -19,6 +19,7 @@ mod file;
 mod ignored;
 mod limit;
 mod merge;
+mod model;
 mod overflow;
 mod path;
 mod poll;
@@ -116,6 +117,7 @@ fn main() -> Result<ExitCode> {
         trials.push(trial.with_ignored_flag(reason.is_some()));
     }
     trials.extend(random::trials(&subjects, &mut unmet, arguments.list));
+    trials.extend(model::trials(&subjects, &mut unmet));
     trials.extend(rules::trials(&subjects, &mut unmet));
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Not `exit`: the subjects end when they are dropped.
@@ -176,6 +178,8 @@ fn replay(subjects: &Subjects, file: &str) -> Result<ExitCode> {
     let (native, emulated) = subjects.run(&list);
     println!("--- native\n{}", show::trace(&list, &native));
     println!("--- emulated\n{}", show::trace(&list, &emulated));
+    let (_, modelled) = model::run(subjects, &list);
+    println!("--- modelled\n{}", show::trace(&list, &modelled));
     match compare(&list, &native, &emulated, &[]) {
         Ok(()) => {
             println!("--- equal");

@@ -12,7 +12,7 @@ use uinotify_harness::needs::Need;
 use uinotify_harness::operation::List;
 use uinotify_harness::trace::Trace;
 
-use crate::{Subjects, Unmet};
+use crate::{Subjects, Unmet, model};
 
 /// Random lists of each trial unless `UINOTIFY_CASES` says otherwise.
 const CASES: u32 = 256;
@@ -35,11 +35,17 @@ pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -
         |subjects, cases, seed| equal(&|list| subjects.run(list), generate::allocations, cases, seed);
     let lists: fn(&Subjects, u32, u64) -> Result<(), Failed> =
         |subjects, cases, seed| equal(&|list| subjects.run(list), generate::lists, cases, seed);
+    let modelled: fn(&Subjects, u32, u64) -> Result<(), Failed> =
+        |subjects, cases, seed| equal(&|list| model::run(subjects, list), generate::lists, cases, seed);
+    let allocations_modelled: fn(&Subjects, u32, u64) -> Result<(), Failed> =
+        |subjects, cases, seed| equal(&|list| model::run(subjects, list), generate::allocations, cases / 4, seed);
     let itself: fn(&Subjects, u32, u64) -> Result<(), Failed> =
         |subjects, cases, seed| equal(&|list| subjects.run_natively(list), generate::lists, cases / 4, seed);
     let trials = [
         ("random lists of operations", with(lists)),
         ("random lists for the cursor", with(allocations)),
+        ("random lists of operations on the model", with(modelled)),
+        ("random lists for the cursor on the model", with(allocations_modelled)),
         ("harness: the kernel equals itself on random lists", with(itself)),
         ("random lists of operations make enough happen", with(much_happens)),
         ("random lists for the cursor make enough happen", with(cursors_move)),

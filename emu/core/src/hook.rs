@@ -86,7 +86,8 @@ pub enum FsEvent<'a> {
         /// By an exec: no reader sees it, but it keeps this event from merging with an open that is none (MERGE-4).
         exec: bool,
     },
-    /// One or more bytes were read, or a directory was listed, also to its end (`fsnotify_access`).
+    /// One or more bytes were read, or readv succeeded with whatever it gave (EVENT-18), or a directory was listed,
+    /// also to its end (`fsnotify_access`).
     Access(Subject<'a>),
     /// One or more bytes were written, or fallocate succeeded (`fsnotify_modify`). Not for truncation, which is a
     /// [`Change`](Self::Change).

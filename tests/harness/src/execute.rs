@@ -30,6 +30,7 @@ use crate::operation::List;
 use crate::trace::{End, Outcome, Trace};
 
 pub use limits::can_limit;
+pub(crate) use read::take_apart;
 
 /// The argument that makes a test program the executor.
 pub const ARGUMENT: &str = "--execute";

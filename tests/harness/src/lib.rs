@@ -9,6 +9,7 @@ pub mod compare;
 pub mod execute;
 pub mod generate;
 pub mod measure;
+pub mod model;
 pub mod needs;
 pub mod operation;
 pub mod raw;

@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use anyhow::{Result, ensure};
 
 /// What every byte holds before a call. No event is made of it: as a `len` it is beyond any name.
-const PAINT: u8 = 0xa5;
+pub(super) const PAINT: u8 = 0xa5;
 
 /// `usable` writable bytes, painted, directly in front of a page that faults.
 pub(super) struct Painted {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::call::ended;
-use super::memory::{Painted, untouched};
+use super::memory::{PAINT, Painted, untouched};
 use crate::operation::Buffer;
 use crate::trace::{Event, Outcome, Return};
 
@@ -57,6 +57,12 @@ pub(super) fn read(number: i32, buffer: &Buffer, group: bool) -> Result<Outcome>
             Ok(taken_apart(returned, &bytes, group))
         }
     }
+}
+
+/// As [`taken_apart`], of a group, from what was returned alone.
+pub(crate) fn take_apart(returned: Return, mut bytes: Vec<u8>) -> Outcome {
+    bytes.extend([PAINT; SURPLUS]);
+    taken_apart(returned, &bytes, true)
 }
 
 fn taken_apart(returned: Return, bytes: &[u8], group: bool) -> Outcome {
