@@ -5,8 +5,8 @@ use uinotify_harness::list;
 use uinotify_harness::needs::Need;
 use uinotify_harness::operation::{Buffer, Oddity, Operation, Path, Time};
 use uinotify_harness::shorthand::{
-    chmod, close, create, duplicate, group, link, mkdir, open, open_read, read, read_all, slot, touch, unlink, utimens,
-    watch, write,
+    chmod, close, create, duplicate, group, link, mkdir, open, open_read, read, read_all, repeat, slot, touch, unlink,
+    utimens, watch, write,
 };
 
 use crate::words::{ALL, as_nobody, both, drain};
@@ -140,15 +140,20 @@ fn transferred() -> Vec<Case> {
         .events("1:OPEN(f) 2:OPEN 1:CLOSE_WRITE(f) 2:CLOSE_WRITE 1:OPEN(f) 2:OPEN"),
         on_open(
             "EVENT-18 readv of nothing and at the end is an access, unlike read",
-            [vec![0], vec![20], vec![10, 3]]
-                .into_iter()
-                .flat_map(|sizes| {
-                    let again = Operation::Read { descriptor: slot(1), buffer: Buffer::Vector(sizes) };
-                    list![again, read_all(0), read(1, 0), read(1, 20), read_all(0)]
-                })
-                .collect(),
+            list![
+                read(1, 20),
+                read_all(0),
+                [vec![0], vec![20], vec![10, 3]].map(|sizes| {
+                    let buffer = Buffer::Vector(sizes);
+                    repeat(
+                        1,
+                        list![Operation::Read { descriptor: slot(1), buffer }, read_all(0), read(1, 20), read(1, 0)],
+                    )
+                }),
+                drain()
+            ],
         )
-        .events("1:ACCESS(f) 2:ACCESS 1:ACCESS(f) 2:ACCESS 1:ACCESS(f) 2:ACCESS"),
+        .events("1:ACCESS(f) 2:ACCESS 1:ACCESS(f) 2:ACCESS 1:ACCESS(f) 2:ACCESS 1:ACCESS(f) 2:ACCESS"),
         on_open(
             "write and pwrite",
             list![write(1, 1), read_all(0), Operation::Write { descriptor: slot(1), size: 2, offset: Some(100) }],

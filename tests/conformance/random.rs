@@ -37,6 +37,8 @@ pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -
         |subjects, cases, seed| equal(&|list| subjects.run(list), generate::lists, cases, seed);
     let modelled: fn(&Subjects, u32, u64) -> Result<(), Failed> =
         |subjects, cases, seed| equal(&|list| model::run(subjects, list), generate::lists, cases, seed);
+    let trees_modelled: fn(&Subjects, u32, u64) -> Result<(), Failed> =
+        |subjects, cases, seed| equal(&|list| model::run(subjects, list), generate::trees, cases, seed);
     let allocations_modelled: fn(&Subjects, u32, u64) -> Result<(), Failed> =
         |subjects, cases, seed| equal(&|list| model::run(subjects, list), generate::allocations, cases / 4, seed);
     let itself: fn(&Subjects, u32, u64) -> Result<(), Failed> =
@@ -46,6 +48,7 @@ pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -
         ("random lists for the cursor", with(allocations)),
         ("random lists of operations on the model", with(modelled)),
         ("random lists for the cursor on the model", with(allocations_modelled)),
+        ("random lists about names on the model", with(trees_modelled)),
         ("harness: the kernel equals itself on random lists", with(itself)),
         ("random lists of operations make enough happen", with(much_happens)),
         ("random lists for the cursor make enough happen", with(cursors_move)),

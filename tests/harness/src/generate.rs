@@ -43,6 +43,63 @@ pub fn lists() -> impl Strategy<Value = List> {
     })
 }
 
+/// Lists about names and what holds them: hard links, unnamed files, files that are open under names that are gone.
+pub fn trees() -> impl Strategy<Value = List> {
+    proptest::collection::vec(on_tree(), 10..60).prop_map(|drawn| {
+        // One further down: a path with `..` must not leave the list's own directory.
+        let mut operations = vec![mkdir("w"), Operation::Chdir("w".into())];
+        operations.extend([group(0), group(1), mkdir("d"), mkdir("e"), mkdir("d/b")]);
+        operations.extend(["a", "b", "d/a"].into_iter().flat_map(touch));
+        operations.extend([link("a", "e/a"), symlink("a", "l")]);
+        operations.push(open(2, "a", libc::O_RDWR));
+        // No others later: one could have the number of one that is gone, which is its name.
+        operations.extend([(3, "d"), (4, "e")].map(|(slot, path)| open(slot, path, libc::O_TMPFILE | libc::O_RDWR)));
+        operations.extend([".", "d", "e", "a", "b", "d/b"].map(|path| watch(0, path, libc::IN_ALL_EVENTS)));
+        operations.extend(["d", "d/a"].map(|path| watch(1, path, libc::IN_ALL_EVENTS | libc::IN_EXCL_UNLINK)));
+        operations.extend(drawn);
+        operations.extend(GROUPS.map(read_all));
+        List::new(operations)
+    })
+}
+
+fn on_tree() -> impl Strategy<Value = Operation> {
+    let file = || a_file().prop_map(Path::Link);
+    let masks = select(vec![0, 0, 0, libc::IN_EXCL_UNLINK, libc::IN_ONESHOT, libc::IN_DONT_FOLLOW, libc::IN_MASK_ADD]);
+    let events = prop_oneof![4 => Just(libc::IN_ALL_EVENTS), 1 => 1..=libc::IN_ALL_EVENTS];
+    let watched = (a_group(), prop_oneof![3 => place(), 1 => file()], events, masks)
+        .prop_map(|(group, path, events, flags)| watch(group, path, events | flags));
+    let inside = select(vec!["d", "e", "d/b"]);
+    let from_inside = (inside, on_entry(), opening(), on_entry()).prop_map(|(path, first, second, third)| {
+        Operation::Child(vec![Operation::Chdir(path.into()), first, second, third])
+    });
+    let removed_inside = select(vec!["d", "e", "d/b"]).prop_map(|path| {
+        Operation::Child(vec![
+            Operation::Chdir(path.into()),
+            rmdir(format!("../{}", path.rsplit('/').next().unwrap_or(path)).as_str()),
+            mkdir("c"),
+            watch(0, ".", libc::IN_ALL_EVENTS),
+        ])
+    });
+    let by_descriptor = prop_oneof![
+        file().prop_map(|path| chmod(path, 0o600)),
+        file().prop_map(|path| utimens(path, Time::Now, Time::Omit)),
+        file().prop_map(|path| Operation::Truncate { path, size: 5 }),
+        (a_file(), file()).prop_map(|(slot, path)| open(slot, path, libc::O_RDWR | libc::O_NONBLOCK)),
+    ];
+    prop_oneof![
+        12 => on_entry(),
+        6 => opening(),
+        4 => (file(), name()).prop_map(|(from, to)| link(from, to)),
+        5 => watched,
+        6 => on_open_file(),
+        3 => by_descriptor,
+        2 => from_inside,
+        1 => removed_inside,
+        1 => a_file().prop_map(|from| Operation::Pass { descriptor: slot(from), slot: 6 }),
+        4 => a_group().prop_map(read_all),
+    ]
+}
+
 /// Lists of what moves a cursor: adding, updating, removing, setting.
 pub fn allocations() -> impl Strategy<Value = List> {
     proptest::collection::vec(allocation(), 10..80).prop_map(|drawn| {

@@ -171,6 +171,9 @@ impl Model {
     pub(super) fn pass(&mut self, descriptor: Descriptor, slot: u8) -> Answer<i64> {
         let (number, group) = (self.number(descriptor), self.is_group(descriptor));
         self.vacate(slot)?;
+        if number >= 0 && !self.process.descriptors.contains_key(&number) {
+            return Err(Stop::Unmodelled("a number that is one of the sockets by then"));
+        }
         let id = self.file_id(Descriptor::Number(number))?;
         let received = self.free_number(2)?;
         self.hold_file(id);
