@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 use uinotify_harness::case::Case;
 use uinotify_harness::compare::compare;
 use uinotify_harness::model;
-use uinotify_harness::operation::List;
-use uinotify_harness::trace::{End, Trace};
+use uinotify_harness::operation::{List, Operation};
+use uinotify_harness::trace::{End, Outcome, Trace};
 
 use crate::{Subjects, Unmet, cases};
 
@@ -54,12 +55,32 @@ const REFUSED: &[(&str, &str)] = &[
     ("a closed descriptor is EBADF to every call", "the flags of descriptors"),
 ];
 
+/// How often, and how long each time, the kernel is waited for to have an instance free.
+const TURNS_MAX: u32 = 100;
+const TURN: Duration = Duration::from_millis(100);
+
 /// What the kernel and the model show. A list that the model refuses is broken there.
 pub(crate) fn run(subjects: &Subjects, list: &List) -> (Trace, Trace) {
-    let native = subjects.native.run(list);
-    let modelled = model::run(list)
-        .unwrap_or_else(|reason| Trace { outcomes: Vec::new(), end: End::Broken(format!("not modelled: {reason}")) });
+    let refusal = |reason| Trace { outcomes: Vec::new(), end: End::Broken(format!("not modelled: {reason}")) };
+    let modelled = model::run(list).unwrap_or_else(refusal);
+    let mut native = subjects.native.run(list);
+    for _ in 0..TURNS_MAX {
+        if !lacks_instances(list, &native, &modelled) {
+            break;
+        }
+        std::thread::sleep(TURN);
+        native = subjects.native.run(list);
+    }
     (model::without_directory_sizes(list, native), model::without_directory_sizes(list, modelled))
+}
+
+/// Whether the machine's instances, which are the user's and not the list's, were all in use: the model has its own.
+fn lacks_instances(list: &List, native: &Trace, modelled: &Trace) -> bool {
+    let refused = Outcome::error(libc::EMFILE);
+    let mut outcomes = list.operations.iter().zip(native.outcomes.iter().zip(&modelled.outcomes));
+    outcomes.any(|(operation, (native, modelled))| {
+        matches!(operation, Operation::Init { .. }) && *native == refused && *modelled != refused
+    })
 }
 
 pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet) -> Vec<Trial> {
