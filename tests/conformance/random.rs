@@ -52,6 +52,7 @@ pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -
         ("harness: the kernel equals itself on random lists", with(itself)),
         ("random lists of operations make enough happen", with(much_happens)),
         ("random lists for the cursor make enough happen", with(cursors_move)),
+        ("random lists about names make enough happen", with(names_change)),
     ];
     let reason = unmet.reason(Need::NextWatch);
     let mut built = Vec::new();
@@ -156,6 +157,16 @@ fn much_happens(subjects: &Subjects, _cases: u32, seed: u64) -> Result<(), Faile
 fn cursors_move(subjects: &Subjects, _cases: u32, seed: u64) -> Result<(), Failed> {
     let measure = Measure::of(&sample(generate::allocations(), seed)?, |list| subjects.native.run(list));
     let enough = measure.wraps > SAMPLE / 4 && measure.ignored > SAMPLE && measure.errors < measure.operations / 2;
+    judge(&measure, enough)
+}
+
+fn names_change(subjects: &Subjects, _cases: u32, seed: u64) -> Result<(), Failed> {
+    let measure = Measure::of(&sample(generate::trees(), seed)?, |list| subjects.native.run(list));
+    let enough = measure.events > 40 * SAMPLE
+        && measure.ignored > SAMPLE
+        && measure.moved > 2 * SAMPLE
+        && measure.masks > 20
+        && measure.errors < measure.operations / 2;
     judge(&measure, enough)
 }
 

@@ -5,8 +5,8 @@ use proptest::sample::select;
 
 use crate::operation::{Asking, Buffer, Descriptor, List, Operation, Path, Time, Watch};
 use crate::shorthand::{
-    PLENTY, chmod, close, count_bytes, duplicate, group, link, mkdir, open, poll, read_all, remove, rename_with, rmdir,
-    set_next_wd, slot, symlink, touch, unlink, utimens, watch, write,
+    PLENTY, chmod, close, count_bytes, duplicate, group, link, mkdir, open, poll, read, read_all, remove, rename_with,
+    rmdir, set_next_wd, slot, symlink, touch, unlink, utimens, watch, write,
 };
 
 /// Slots of groups: the list begins with one in each.
@@ -50,7 +50,8 @@ pub fn trees() -> impl Strategy<Value = List> {
         let mut operations = vec![mkdir("w"), Operation::Chdir("w".into())];
         operations.extend([group(0), group(1), mkdir("d"), mkdir("e"), mkdir("d/b")]);
         operations.extend(["a", "b", "d/a"].into_iter().flat_map(touch));
-        operations.extend([link("a", "e/a"), symlink("a", "l")]);
+        operations.extend([link("a", "e/a"), symlink("a", "l"), Operation::Mkfifo("f".into())]);
+        operations.push(Operation::Install("x".into()));
         operations.push(open(2, "a", libc::O_RDWR));
         // No others later: one could have the number of one that is gone, which is its name.
         operations.extend([(3, "d"), (4, "e")].map(|(slot, path)| open(slot, path, libc::O_TMPFILE | libc::O_RDWR)));
@@ -80,6 +81,20 @@ fn on_tree() -> impl Strategy<Value = Operation> {
             watch(0, ".", libc::IN_ALL_EVENTS),
         ])
     });
+    // In a slot of its own, opened and closed each time.
+    let through_fifo = (1..3_usize, 1..3_usize).prop_map(|(written, taken)| {
+        let opened = open(5, "f", libc::O_RDWR | libc::O_NONBLOCK);
+        Operation::Repeat { count: 1, operations: vec![opened, write(5, written), read(5, taken), close(5)] }
+    });
+    let executed = any::<bool>().prop_map(|opened| {
+        let before = opened.then(|| open(5, "x", libc::O_RDONLY));
+        Operation::Repeat { count: 1, operations: before.into_iter().chain([Operation::Execute("x".into())]).collect() }
+    });
+    // As far as the one who runs this can.
+    let unprivileged = (select(vec!["a", "b", "d/a"]), 0..2_i64, on_open_file()).prop_map(|(path, size, inner)| {
+        let truncated = Operation::Truncate { path: path.into(), size };
+        Operation::Child(vec![chmod(path, 0o6777), Operation::Become { user: 65534 }, inner, truncated])
+    });
     let by_descriptor = prop_oneof![
         file().prop_map(|path| chmod(path, 0o600)),
         file().prop_map(|path| utimens(path, Time::Now, Time::Omit)),
@@ -93,6 +108,9 @@ fn on_tree() -> impl Strategy<Value = Operation> {
         5 => watched,
         6 => on_open_file(),
         3 => by_descriptor,
+        2 => through_fifo,
+        1 => executed,
+        2 => unprivileged,
         2 => from_inside,
         1 => removed_inside,
         1 => a_file().prop_map(|from| Operation::Pass { descriptor: slot(from), slot: 6 }),

@@ -7,7 +7,7 @@ use crate::operation::{Descriptor, Path, Time};
 use uinotify_core::{Change, FsEvent};
 
 const SET_USER: u32 = 0o4000;
-const SET_GROUP: u32 = 0o2000;
+pub(super) const SET_GROUP: u32 = 0o2000;
 const GROUP_EXECUTES: u32 = 0o0010;
 
 impl Model {
@@ -17,18 +17,20 @@ impl Model {
 
     /// What a write by a process without CAP_FSETID does to the mode. Says whether it did.
     pub(super) fn clear_set_id(&mut self, dentry: Dentry) -> bool {
-        self.process.user != 0 && self.drop_set_id(dentry)
+        let bits = self.set_id(dentry);
+        let cleared = self.process.user != 0 && bits != 0 && self.tree.inode(dentry).form == Form::File;
+        if cleared {
+            self.tree.inode_mut(dentry).mode &= !bits;
+        }
+        cleared
     }
 
-    fn drop_set_id(&mut self, dentry: Dentry) -> bool {
+    /// Which bits a change that does not come with the right to set them takes away.
+    fn set_id(&self, dentry: Dentry) -> u32 {
         let user = self.process.user;
-        let inode = self.tree.inode_mut(dentry);
-        let mut dropped = inode.mode & SET_USER;
-        if inode.mode & GROUP_EXECUTES != 0 || (user != 0 && user != inode.group) {
-            dropped |= inode.mode & SET_GROUP;
-        }
-        inode.mode &= !dropped;
-        inode.form == Form::File && dropped != 0
+        let inode = self.tree.inode(dentry);
+        let group = inode.mode & GROUP_EXECUTES != 0 || (user != 0 && user != inode.group);
+        inode.mode & (SET_USER | if group { SET_GROUP } else { 0 })
     }
 
     /// The same as an event by itself, in front of the write's.
@@ -61,7 +63,12 @@ impl Model {
 
     fn set_mode(&mut self, dentry: Dentry, mode: u32) -> Answer<i64> {
         self.owned(dentry)?;
-        self.tree.inode_mut(dentry).mode = mode & 0o7777;
+        let user = self.process.user;
+        let inode = self.tree.inode_mut(dentry);
+        inode.mode = mode & 0o7777;
+        if user != 0 && user != inode.group {
+            inode.mode &= !SET_GROUP;
+        }
         self.change(dentry, Change { mode: true, ..Change::default() });
         Ok(0)
     }
@@ -84,14 +91,20 @@ impl Model {
                 return errno(libc::EPERM);
             }
         }
+        let bits = if self.tree.inode(dentry).is_directory() { 0 } else { self.set_id(dentry) };
+        if bits != 0 {
+            // A change of the mode, even where no owner is given.
+            self.owned(dentry)?;
+        }
         let inode = self.tree.inode_mut(dentry);
+        inode.mode &= !bits;
         if given(user) {
             inode.user = user;
         }
         if given(group) {
             inode.group = group;
         }
-        let mode = self.drop_set_id(dentry);
+        let mode = bits != 0;
         self.change(dentry, Change { owner: given(user) || given(group), mode, ..Change::default() });
         Ok(0)
     }

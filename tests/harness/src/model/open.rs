@@ -1,5 +1,6 @@
 //! open(2).
 
+use super::attribute::SET_GROUP;
 use super::path::{Follow, Found, Last, Named};
 use super::tree::{Dentry, Form, Inode};
 use super::{Answer, Model, OpenFile, Stop, errno};
@@ -91,7 +92,13 @@ impl Model {
 
     /// A new inode of the process, in the file system of a directory.
     pub(super) fn new_inode(&self, directory: Dentry, form: Form, mode: u32) -> Inode {
-        Inode::new(form, mode & !UMASK & 0o7777, self.process.user, self.tree.inode(directory).volume)
+        let above = self.tree.inode(directory);
+        let mut inode = Inode::new(form, mode & !UMASK & 0o7777, self.process.user, above.volume);
+        if above.mode & SET_GROUP != 0 {
+            inode.group = above.group;
+            inode.mode |= if inode.is_directory() { SET_GROUP } else { 0 };
+        }
+        inode
     }
 
     /// `open_last_lookups` with O_CREAT. A symbolic link that leads nowhere is made to lead somewhere.
