@@ -162,10 +162,10 @@ fn cursors_move(subjects: &Subjects, _cases: u32, seed: u64) -> Result<(), Faile
 
 fn names_change(subjects: &Subjects, _cases: u32, seed: u64) -> Result<(), Failed> {
     let measure = Measure::of(&sample(generate::trees(), seed)?, |list| subjects.native.run(list));
-    let enough = measure.events > 40 * SAMPLE
-        && measure.ignored > SAMPLE
+    let enough = measure.events > 25 * SAMPLE
+        && measure.ignored > SAMPLE / 2
         && measure.moved > 2 * SAMPLE
-        && measure.masks > 20
+        && measure.masks > 15
         && measure.errors < measure.operations / 2;
     judge(&measure, enough)
 }

@@ -3,6 +3,8 @@
 //! A [`operation::List`] of operations is run by the executor ([`execute::execute`]) on this machine's
 //! inotify and under `uinotify run`. Each gives a [`trace::Trace`]: what every call returned and every
 //! event that was read. [`compare::compare`] wants them equal.
+//!
+//! A third subject is a [`model`]: it makes up the hooks of a file system in memory, for the rules of the core alone.
 
 pub mod case;
 pub mod compare;
