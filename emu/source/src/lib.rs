@@ -1,7 +1,8 @@
 //! Where file-system events come from.
 //!
-//! Each source turns what it sees into the core's terms. So far there is one: `inotify`, a kernel instance behind each group,
-//! whose watch descriptors are translated.
+//! Each source turns what it sees into the core's terms: `inotify`, a kernel instance behind each group, whose watch descriptors are
+//! translated; `fuse`, a file system of our own, which sees each operation.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+pub mod fuse;
 pub mod inotify;

@@ -1,0 +1,89 @@
+//! Sets of capabilities (capabilities(7)), of any thread to read and of this thread to set.
+
+use nix::errno::Errno;
+
+/// A set, a bit each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Capabilities(pub(super) u64);
+
+const CHOWN: u32 = 0;
+const DAC_OVERRIDE: u32 = 1;
+const DAC_READ_SEARCH: u32 = 2;
+const FOWNER: u32 = 3;
+const FSETID: u32 = 4;
+const SETGID: u32 = 6;
+const SETUID: u32 = 7;
+
+impl Capabilities {
+    pub(super) const NONE: Self = Self(0);
+    /// With these, groups decide nothing.
+    pub(super) const OF_FILES: Self =
+        Self(1 << CHOWN | 1 << DAC_OVERRIDE | 1 << DAC_READ_SEARCH | 1 << FOWNER | 1 << FSETID);
+    /// What it takes to act with another's ids.
+    pub(super) const OF_IDS: Self = Self(1 << SETGID | 1 << SETUID);
+
+    pub(super) fn contains(self, others: Self) -> bool {
+        self.0 & others.0 == others.0
+    }
+
+    pub(super) fn and(self, others: Self) -> Self {
+        Self(self.0 & others.0)
+    }
+}
+
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Half {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3`
+const VERSION: u32 = 0x2008_0522;
+
+/// The effective, permitted and inheritable set of a thread; 0 is this one.
+fn get(thread: i32) -> Result<[Half; 2], Errno> {
+    let mut header = Header { version: VERSION, pid: thread };
+    let mut halves = [Half::default(); 2];
+    // SAFETY: a header and room for two halves, as this version has; they live through the call.
+    let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, halves.as_mut_ptr()) };
+    Errno::result(result)?;
+    Ok(halves)
+}
+
+fn joined(halves: [Half; 2], field: impl Fn(&Half) -> u32) -> Capabilities {
+    Capabilities(u64::from(field(&halves[0])) | u64::from(field(&halves[1])) << 32)
+}
+
+/// What a thread may do now; 0 is this one.
+pub(super) fn effective(thread: i32) -> Result<Capabilities, Errno> {
+    Ok(joined(get(thread)?, |half| half.effective))
+}
+
+/// What this thread may ever do.
+pub(super) fn permitted() -> Result<Capabilities, Errno> {
+    Ok(joined(get(0)?, |half| half.permitted))
+}
+
+/// This thread, and no other, may from now on do just this.
+///
+/// # Errors
+///
+/// EPERM for what is not permitted.
+pub(super) fn set_effective(capabilities: Capabilities) -> Result<(), Errno> {
+    let mut halves = get(0)?;
+    let [low, high] = &mut halves;
+    low.effective = u32::try_from(capabilities.0 & u64::from(u32::MAX)).unwrap_or(0);
+    high.effective = u32::try_from(capabilities.0 >> 32).unwrap_or(0);
+    let mut header = Header { version: VERSION, pid: 0 };
+    // SAFETY: a header and two halves, as this version has; they live through the call.
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, halves.as_ptr()) };
+    Errno::result(result).map(drop)
+}

@@ -1,0 +1,87 @@
+//! File handles: names of inodes that outlive their paths and tell an inode from a later one with its number.
+
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+
+/// What name_to_handle_at(2) gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FileHandle {
+    kind: i32,
+    bytes: Box<[u8]>,
+}
+
+/// `MAX_HANDLE_SZ`
+const BYTES_MAX: usize = 128;
+
+#[repr(C)]
+struct Buffer {
+    length: u32,
+    kind: i32,
+    bytes: [u8; BYTES_MAX],
+}
+
+impl FileHandle {
+    /// The handle of the object behind a descriptor, and the mount that it came by.
+    ///
+    /// # Errors
+    ///
+    /// EOPNOTSUPP where the file system has none.
+    pub(super) fn of(object: impl AsFd) -> Result<(Self, i32), Errno> {
+        let mut buffer = Buffer { length: BYTES_MAX as u32, kind: 0, bytes: [0; BYTES_MAX] };
+        let mut mount = 0;
+        // SAFETY: the buffer begins as the kernel's structure does, and says how much room follows; all of it lives through the call.
+        let result = unsafe {
+            libc::name_to_handle_at(
+                object.as_fd().as_raw_fd(),
+                c"".as_ptr(),
+                (&raw mut buffer).cast(),
+                &raw mut mount,
+                libc::AT_EMPTY_PATH,
+            )
+        };
+        Errno::result(result)?;
+        let bytes = buffer.bytes.get(..usize::try_from(buffer.length).unwrap_or(usize::MAX)).ok_or(Errno::EOVERFLOW)?;
+        Ok((Self { kind: buffer.kind, bytes: bytes.into() }, mount))
+    }
+
+    /// An `O_PATH` descriptor of the object, in the file system of `mount`.
+    ///
+    /// # Errors
+    ///
+    /// ESTALE if it is gone, EPERM without CAP_DAC_READ_SEARCH.
+    pub(super) fn open(&self, mount: impl AsFd) -> Result<OwnedFd, Errno> {
+        let mut buffer =
+            Buffer { length: u32::try_from(self.bytes.len()).unwrap_or(0), kind: self.kind, bytes: [0; BYTES_MAX] };
+        buffer.bytes.get_mut(..self.bytes.len()).ok_or(Errno::EOVERFLOW)?.copy_from_slice(&self.bytes);
+        let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+        // SAFETY: the buffer begins as the kernel's structure does, and lives through the call.
+        let fd = unsafe { libc::open_by_handle_at(mount.as_fd().as_raw_fd(), (&raw mut buffer).cast(), flags) };
+        Errno::result(fd)?;
+        // SAFETY: the call has just returned this descriptor, which nobody else has.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuse::status::Status;
+
+    #[test]
+    fn a_handle_leads_back_to_its_object_or_nowhere() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mount = std::fs::File::open(folder.path()).expect("the folder");
+        let path = folder.path().join("file");
+        let file = std::fs::File::create(&path).expect("a file");
+        let Ok((handle, _)) = FileHandle::of(&file) else { return };
+        let found = match handle.open(&mount) {
+            Err(Errno::EPERM) => return,
+            found => found.expect("the object"),
+        };
+        assert_eq!(Status::of(&found).expect("its status").key, Status::of(&file).expect("its status").key);
+        std::fs::remove_file(&path).expect("the file goes");
+        drop((found, file));
+        assert_eq!(handle.open(&mount).map(drop), Err(Errno::ESTALE));
+    }
+}

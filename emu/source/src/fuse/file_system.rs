@@ -1,0 +1,255 @@
+//! The file system: each request is done in the lower tree, as the one that asks, and its hooks are told before the reply.
+
+mod attributes;
+mod directories;
+mod entries;
+mod extended;
+mod files;
+mod objects;
+
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+
+use super::device::{Device, Received};
+use super::identity::Identity;
+use super::lower::Lower;
+use super::mount::TRANSFER_BYTES_MAX;
+use super::names::Names;
+use super::nodes::Nodes;
+use super::open_files::OpenFiles;
+use super::reply::{Numbering, Reply};
+use super::request::{Handle, NodeId, Operation, Request};
+use super::sink::Sink;
+use super::status::Status;
+
+/// A passthrough file system. It belongs to the thread that made it, whose file system ids, groups, capabilities and umask change while it
+/// serves.
+#[derive(Debug)]
+pub struct FileSystem {
+    lower: Lower,
+    nodes: Nodes,
+    names: Names,
+    files: OpenFiles,
+    identity: Identity,
+    numbering: Numbering,
+    /// Whether FLUSH is worth a request.
+    flushes: bool,
+    /// The request.
+    message: Vec<u8>,
+    /// The reply's fields.
+    reply: Reply,
+    /// What a read has read.
+    data: Vec<u8>,
+}
+
+/// What serving has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// One request was handled and answered.
+    One,
+    /// None is there now.
+    Nothing,
+    /// The file system is unmounted: no more will come.
+    Ended,
+}
+
+/// How a request that has succeeded is answered.
+enum Answer {
+    /// With the fields of the reply.
+    Reply(Given),
+    /// With so many bytes of data.
+    Data(usize),
+    /// Not at all.
+    None,
+    Ended,
+}
+
+/// What a reply gives to the kernel, and has to be taken back if it does not arrive.
+enum Given {
+    Nothing,
+    Node(NodeId),
+    Open(Handle),
+    NodeAndOpen(NodeId, Handle),
+}
+
+/// A reply without more.
+const DONE: Result<Answer, Errno> = Ok(Answer::Reply(Given::Nothing));
+
+impl FileSystem {
+    /// Shows the tree below `root`, a directory that was opened before the mount covered it.
+    ///
+    /// # Errors
+    ///
+    /// If the directory cannot be read, there is no procfs, or this thread cannot have a umask of its own.
+    pub fn new(root: OwnedFd) -> Result<Self, Errno> {
+        let status = Status::of(&root)?;
+        let lower = Lower::new(root)?;
+        let nodes = Nodes::new(&status, lower.births_change());
+        let flushes = lower.reports_on_close();
+        Ok(Self {
+            lower,
+            nodes,
+            names: Names::default(),
+            files: OpenFiles::default(),
+            identity: Identity::new()?,
+            numbering: Numbering { device: status.key.device },
+            flushes,
+            message: vec![0; TRANSFER_BYTES_MAX as usize + 4096],
+            reply: Reply::default(),
+            data: vec![0; TRANSFER_BYTES_MAX as usize],
+        })
+    }
+
+    /// Handles the next request, if there is one, and answers it; its hooks go to `sink` before. Never waits for the device.
+    ///
+    /// Requests come in the order in which the kernel has queued them. A caller that goes on until there is [`Served::Nothing`] has
+    /// handled all whose system call returned before; then it has to [`rest`](Self::rest) before it does other work.
+    ///
+    /// # Errors
+    ///
+    /// If the device cannot be read, or the kernel does not take an answer.
+    pub fn serve(&mut self, device: &Device, sink: &mut dyn Sink) -> Result<Served, Errno> {
+        let length = match device.receive(&mut self.message)? {
+            Received::Request(length) => length,
+            Received::Nothing => return Ok(Served::Nothing),
+            Received::Ended => return Ok(Served::Ended),
+        };
+        let message = std::mem::take(&mut self.message);
+        let request = message.get(..length).and_then(Request::parse);
+        let served = match request {
+            Some(request) => self.answer(device, &request, sink),
+            None => Err(Errno::EPROTO),
+        };
+        self.message = message;
+        served
+    }
+
+    /// Gives the thread its own rights back.
+    pub fn rest(&mut self) {
+        self.identity.rest();
+    }
+
+    /// How many objects the kernel knows.
+    #[must_use]
+    pub fn known_objects(&self) -> usize {
+        self.nodes.len()
+    }
+
+    fn answer(&mut self, device: &Device, request: &Request<'_>, sink: &mut dyn Sink) -> Result<Served, Errno> {
+        self.reply.clear();
+        let result = self.handle(request, sink);
+        let given = match result {
+            Ok(Answer::None) => return Ok(Served::One),
+            Ok(Answer::Ended) => {
+                device.send(request.unique, Ok(&[]))?;
+                return Ok(Served::Ended);
+            }
+            Ok(Answer::Reply(given)) => {
+                if device.send(request.unique, Ok(self.reply.bytes()))? {
+                    return Ok(Served::One);
+                }
+                given
+            }
+            Ok(Answer::Data(length)) => {
+                device.send(request.unique, Ok(self.data.get(..length).unwrap_or_default()))?;
+                return Ok(Served::One);
+            }
+            // Of the emulator's own descriptors there are too many, not of the program's.
+            Err(Errno::EMFILE) => {
+                device.send(request.unique, Err(Errno::ENFILE))?;
+                return Ok(Served::One);
+            }
+            Err(error) => {
+                device.send(request.unique, Err(error))?;
+                return Ok(Served::One);
+            }
+        };
+        // Whoever asked was killed: the kernel does not know what it would have been given.
+        let (node, handle) = match given {
+            Given::Nothing => (None, None),
+            Given::Node(node) => (Some(node), None),
+            Given::Open(handle) => (None, Some(handle)),
+            Given::NodeAndOpen(node, handle) => (Some(node), Some(handle)),
+        };
+        if let Some(handle) = handle {
+            self.release(handle, sink)?;
+        }
+        if let Some(node) = node {
+            self.forget(node, 1);
+        }
+        Ok(Served::One)
+    }
+
+    fn handle(&mut self, request: &Request<'_>, sink: &mut dyn Sink) -> Result<Answer, Errno> {
+        let Request { node, asker, .. } = *request;
+        if let Operation::MakeNode { umask, .. }
+        | Operation::MakeDirectory { umask, .. }
+        | Operation::Create { umask, .. }
+        | Operation::Unnamed { umask, .. } = request.operation
+        {
+            self.identity.set_umask(umask);
+        }
+        match request.operation {
+            Operation::Lookup { name } => self.look_up(node, name, asker),
+            Operation::Forget { lookups } => {
+                self.forget(node, lookups);
+                Ok(Answer::None)
+            }
+            Operation::BatchForget { forgets } => {
+                for (node, lookups) in forgets {
+                    self.forget(node, lookups);
+                }
+                Ok(Answer::None)
+            }
+            Operation::GetAttributes { handle } => self.attributes(node, handle),
+            Operation::Statx { handle } => self.statx(node, handle),
+            Operation::SetAttributes(set) => self.set_attributes(node, set, asker, sink),
+            Operation::Access { mask } => self.access(node, mask, asker),
+            Operation::Statistics => self.statistics(node),
+            Operation::ReadLink => self.read_link(node),
+            Operation::SymbolicLink { name, target } => self.make_symbolic_link(node, name, target, asker, sink),
+            Operation::MakeNode { name, mode, device, .. } => self.make_node(node, name, mode, device, asker, sink),
+            Operation::MakeDirectory { name, mode, .. } => self.make_directory(node, name, mode, asker, sink),
+            Operation::Unlink { name } => self.remove(node, name, false, asker, sink),
+            Operation::RemoveDirectory { name } => self.remove(node, name, true, asker, sink),
+            Operation::Rename { name, new_directory, new_name, flags } => {
+                self.rename((node, name), (new_directory, new_name), flags, asker, sink)
+            }
+            Operation::Link { object, name } => self.link(object, node, name, asker, sink),
+            Operation::Open { flags } => self.open(node, flags, asker, sink),
+            Operation::Create { name, flags, mode, .. } => self.create(node, name, flags, mode, asker, sink),
+            Operation::Unnamed { flags, mode, .. } => self.create_unnamed(node, flags, mode, asker, sink),
+            Operation::Read(place) => self.read(place, sink),
+            Operation::Write { place, data } => self.write(place, data, asker, sink),
+            Operation::Flush { handle } => self.flush(handle),
+            Operation::Release { handle } | Operation::ReleaseDirectory { handle } => {
+                self.release(handle, sink)?;
+                DONE
+            }
+            Operation::Synchronize { handle, data_only } | Operation::SynchronizeDirectory { handle, data_only } => {
+                self.synchronize(handle, data_only)
+            }
+            Operation::SynchronizeAll => self.synchronize_all(),
+            Operation::OpenDirectory { flags } => self.open_directory(node, flags, asker, sink),
+            Operation::ReadDirectory(place) => self.read_directory(place, sink),
+            Operation::SetExtended { name, value, flags } => self.set_extended(node, name, value, flags, asker, sink),
+            Operation::GetExtended { name, size } => self.get_extended(node, name, size, asker),
+            Operation::ListExtended { size } => self.list_extended(node, size, asker),
+            Operation::RemoveExtended { name } => self.remove_extended(node, name, asker, sink),
+            Operation::Allocate { handle, offset, length, mode } => {
+                self.allocate(handle, offset, length, mode, asker, sink)
+            }
+            Operation::Seek { handle, offset, whence } => self.seek(handle, offset, whence),
+            Operation::Copy { from, from_offset, to, to_offset, length, flags, .. } => {
+                self.copy((from, from_offset), (to, to_offset), length, flags, asker, sink)
+            }
+            Operation::Control { handle, command, input, output_size } => {
+                self.control(handle, command, input, output_size, asker)
+            }
+            Operation::Destroy => Ok(Answer::Ended),
+            // ENOSYS ends these: a request is done before the next is read, so that none can be interrupted.
+            Operation::Interrupt | Operation::Other => Err(Errno::ENOSYS),
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! Open files: made, opened, read, written, closed.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, copy_file_range, fallocate, fcntl, openat};
+use nix::sys::stat::Mode;
+use uinotify_core::{Change, FsEvent};
+
+use super::attributes::may;
+use super::{Answer, FileSystem, Given};
+use crate::fuse::lower::open_object;
+use crate::fuse::names::NameId;
+use crate::fuse::open_files::OpenFile;
+use crate::fuse::reply::OPEN_DIRECT;
+use crate::fuse::request::{Asker, Handle, NodeId, Place, READ_LOCKOWNER, WRITE_CACHE, WRITE_KILL_SUIDGID};
+use crate::fuse::sink::Sink;
+use crate::fuse::status::Status;
+
+/// The kernel's FMODE_EXEC, which is in the flags if an exec opens the file.
+const EXECUTED: i32 = 0x20;
+
+/// What each open by a 64-bit process has, and no open by the kernel itself; the C library says 0.
+const LARGE_FILE: i32 = if cfg!(target_arch = "aarch64") { 0o400_000 } else { 0o100_000 };
+
+/// What is asked of the lower file system too. Not O_DIRECT: the buffers are not the program's.
+fn lower_flags(flags: i32) -> OFlag {
+    let kept = OFlag::O_ACCMODE | OFlag::O_APPEND | OFlag::O_TRUNC | OFlag::O_SYNC | OFlag::O_DSYNC | OFlag::O_NOATIME;
+    OFlag::from_bits_retain(flags) & kept | OFlag::O_NONBLOCK
+}
+
+fn is_writable(flags: i32) -> bool {
+    flags & libc::O_ACCMODE != libc::O_RDONLY
+}
+
+impl FileSystem {
+    pub(super) fn open(
+        &mut self,
+        node: NodeId,
+        flags: i32,
+        asker: Asker,
+        sink: &mut dyn Sink,
+    ) -> Result<Answer, Errno> {
+        let object = self.object(node)?;
+        let name = self.nodes.name_for(node, asker.thread, &self.names);
+        let handle = self.open_object_file(&object, node, name, flags, asker, sink)?;
+        self.reply.opened(handle, OPEN_DIRECT);
+        Ok(Answer::Reply(Given::Open(handle)))
+    }
+
+    fn open_object_file(
+        &mut self,
+        object: &OwnedFd,
+        node: NodeId,
+        name: Option<NameId>,
+        flags: i32,
+        asker: Asker,
+        sink: &mut dyn Sink,
+    ) -> Result<Handle, Errno> {
+        // Others the kernel opens itself, and here they might wait for another side, or lead elsewhere.
+        match self.nodes.get(node).map(|node| node.kind) {
+            Some(libc::S_IFREG) => {}
+            Some(libc::S_IFLNK) => return Err(Errno::ELOOP),
+            _ => return Err(Errno::ENXIO),
+        }
+        self.identity.take_on(asker)?;
+        let truncates = flags & libc::O_TRUNC != 0;
+        let had_set_ids = truncates && Status::of(object)?.has_set_ids();
+        if flags & EXECUTED != 0 {
+            // What may be executed need not be readable.
+            may(object, libc::X_OK)?;
+            self.identity.own();
+        }
+        let lower = self.with_room(|this| this.lower.reopen(object, lower_flags(flags)))?;
+        let clears = had_set_ids && !Status::of(&lower)?.has_set_ids();
+        let handle = self.opened(node, name, lower, flags);
+        if flags & (LARGE_FILE | EXECUTED) != 0 || is_writable(flags) {
+            sink.observe(FsEvent::Open { subject: self.subject(node, name), exec: flags & EXECUTED != 0 });
+        } else {
+            self.files.get_mut(handle)?.is_internal = true;
+        }
+        if truncates {
+            let change = Change { size: true, mode: clears, ..Change::default() };
+            sink.observe(FsEvent::Change { subject: self.subject(node, name), change });
+        }
+        Ok(handle)
+    }
+
+    /// An open file comes to be.
+    pub(super) fn opened(&mut self, node: NodeId, name: Option<NameId>, lower: File, flags: i32) -> Handle {
+        if let Some(name) = name.and_then(|name| self.names.get_mut(name)) {
+            name.opens += 1;
+        }
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.opens += 1;
+        }
+        self.files.add(OpenFile {
+            node,
+            name,
+            lower,
+            is_writable: is_writable(flags),
+            is_internal: false,
+            appends: flags & libc::O_APPEND != 0,
+            position: 0,
+        })
+    }
+
+    pub(super) fn create(
+        &mut self,
+        directory: NodeId,
+        name: &CStr,
+        flags: i32,
+        mode: u32,
+        asker: Asker,
+        sink: &mut dyn Sink,
+    ) -> Result<Answer, Errno> {
+        let folder = self.object(directory)?;
+        self.identity.take_on(asker)?;
+        let new = lower_flags(flags) | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mode = Mode::from_bits_truncate(mode);
+        let (node, status, handle) = match self.with_room(|_| openat(&folder, name, new, mode)) {
+            Ok(lower) => {
+                let lower = File::from(lower);
+                let status = Status::of(&lower)?;
+                let node = self.nodes.identify(&status);
+                let id = self.name(directory, name.to_bytes(), node, asker.thread);
+                let handle = self.opened(node, Some(id), lower, flags);
+                if let Some(name) = self.names.get(id) {
+                    sink.observe(FsEvent::Create { entry: name.entry(), directory: false });
+                }
+                sink.observe(FsEvent::Open { subject: self.subject(node, Some(id)), exec: false });
+                (node, status, handle)
+            }
+            // Somebody was faster, in the lower tree.
+            Err(Errno::EEXIST) if flags & libc::O_EXCL == 0 => {
+                let object = Arc::new(self.with_room(|_| open_object(&folder, name))?);
+                let node = self.nodes.identify(&Status::of(&object)?);
+                self.keep(node, Arc::clone(&object));
+                let id = self.name(directory, name.to_bytes(), node, asker.thread);
+                let handle = self.open_object_file(&object, node, Some(id), flags, asker, sink)?;
+                (node, Status::of(&object)?, handle)
+            }
+            Err(error) => return Err(error),
+        };
+        self.entry(node, &status);
+        self.reply.opened(handle, OPEN_DIRECT);
+        Ok(Answer::Reply(Given::NodeAndOpen(node, handle)))
+    }
+
+    /// O_TMPFILE.
+    pub(super) fn create_unnamed(
+        &mut self,
+        directory: NodeId,
+        flags: i32,
+        mode: u32,
+        asker: Asker,
+        sink: &mut dyn Sink,
+    ) -> Result<Answer, Errno> {
+        let folder = self.object(directory)?;
+        self.identity.take_on(asker)?;
+        // With O_EXCL it can never be linked.
+        let exclusive = OFlag::from_bits_retain(flags) & OFlag::O_EXCL;
+        let unnamed = lower_flags(flags) | OFlag::O_TMPFILE | OFlag::O_CLOEXEC | exclusive;
+        let lower = File::from(self.with_room(|_| openat(&folder, c".", unnamed, Mode::from_bits_truncate(mode)))?);
+        let status = Status::of(&lower)?;
+        // There is no name to find it by.
+        let object = self.with_room(|this| this.lower.reopen(&lower, OFlag::O_PATH))?;
+        let node = self.nodes.identify(&status);
+        self.pin(node, Arc::new(object.into()));
+        let bytes = format!("#{}", status.key.number);
+        let name = self.names.add_unlinked(directory, bytes.as_bytes(), node);
+        let handle = self.opened(node, Some(name), lower, flags);
+        sink.observe(FsEvent::Open { subject: self.subject(node, Some(name)), exec: false });
+        self.entry(node, &status);
+        self.reply.opened(handle, OPEN_DIRECT);
+        Ok(Answer::Reply(Given::NodeAndOpen(node, handle)))
+    }
+
+    pub(super) fn read(&mut self, place: Place, sink: &mut dyn Sink) -> Result<Answer, Errno> {
+        let file = self.files.get(place.handle)?;
+        let size = usize::try_from(place.size).unwrap_or(usize::MAX).min(self.data.len());
+        let buffer = self.data.get_mut(..size).unwrap_or_default();
+        let length = retried(|| nix::sys::uio::pread(&file.lower, buffer, place.offset))?;
+        // A page fault is no read, and fills the page cache.
+        if length > 0 && place.flags & READ_LOCKOWNER != 0 {
+            sink.observe(FsEvent::Access(self.subject(file.node, file.name)));
+        }
+        Ok(Answer::Data(length))
+    }
+
+    pub(super) fn write(
+        &mut self,
+        place: Place,
+        data: &[u8],
+        asker: Asker,
+        sink: &mut dyn Sink,
+    ) -> Result<Answer, Errno> {
+        // What a mapping has changed comes from nobody, when the kernel likes.
+        let is_mapping = place.flags & WRITE_CACHE != 0;
+        if is_mapping {
+            self.identity.own();
+        } else {
+            self.identity.take_on_ids(asker)?;
+        }
+        let file = self.files.get_mut(place.handle)?;
+        let appends = place.file_flags & libc::O_APPEND != 0 && !is_mapping;
+        if appends != file.appends {
+            let flags = OFlag::from_bits_retain(fcntl(&file.lower, FcntlArg::F_GETFL)?);
+            let flags = if appends { flags | OFlag::O_APPEND } else { flags & !OFlag::O_APPEND };
+            fcntl(&file.lower, FcntlArg::F_SETFL(flags))?;
+            file.appends = appends;
+        }
+        let file = self.files.get(place.handle)?;
+        let had_set_ids = place.flags & WRITE_KILL_SUIDGID != 0 && Status::of(&file.lower)?.has_set_ids();
+        let length = retried(|| nix::sys::uio::pwrite(&file.lower, data, place.offset))?;
+        let clears = had_set_ids && !Status::of(&file.lower)?.has_set_ids();
+        if length > 0 && !is_mapping {
+            self.written(place.handle, clears, sink)?;
+        }
+        self.reply.u32(u32::try_from(length).unwrap_or(u32::MAX));
+        self.reply.u32(0);
+        Ok(Answer::Reply(Given::Nothing))
+    }
+
+    fn written(&self, handle: Handle, clears_set_ids: bool, sink: &mut dyn Sink) -> Result<(), Errno> {
+        let file = self.files.get(handle)?;
+        let subject = self.subject(file.node, file.name);
+        if clears_set_ids {
+            sink.observe(FsEvent::Change { subject, change: Change { mode: true, ..Change::default() } });
+        }
+        sink.observe(FsEvent::Modify(subject));
+        Ok(())
+    }
+
+    pub(super) fn flush(&mut self, handle: Handle) -> Result<Answer, Errno> {
+        // Never asked again.
+        if !self.flushes {
+            return Err(Errno::ENOSYS);
+        }
+        nix::unistd::close(nix::unistd::dup(&self.files.get(handle)?.lower)?)?;
+        super::DONE
+    }
+
+    pub(super) fn release(&mut self, handle: Handle, sink: &mut dyn Sink) -> Result<(), Errno> {
+        let file = self.files.remove(handle)?;
+        if !file.is_internal {
+            let subject = self.subject(file.node, file.name);
+            sink.observe(FsEvent::Close { subject, writable: file.is_writable });
+        }
+        if let Some(node) = self.nodes.get_mut(file.node) {
+            node.opens -= 1;
+        }
+        if let Some(id) = file.name
+            && let Some(name) = self.names.get_mut(id)
+        {
+            name.opens -= 1;
+            // The last that came by a name that is gone lets the object go, if that has no other name.
+            if name.is_unlinked && name.opens == 0 {
+                self.names.remove(id);
+                let is_directory = self.nodes.get(file.node).is_some_and(|node| node.kind == libc::S_IFDIR);
+                if is_directory || Status::of(&file.lower).is_ok_and(|status| status.links == 0) {
+                    self.gone(file.node, sink);
+                }
+            }
+        }
+        self.release_node(file.node);
+        Ok(())
+    }
+
+    pub(super) fn synchronize(&mut self, handle: Handle, data_only: bool) -> Result<Answer, Errno> {
+        let file = &self.files.get(handle)?.lower;
+        let synchronize = if data_only { nix::unistd::fdatasync } else { nix::unistd::fsync };
+        synchronize(file)?;
+        super::DONE
+    }
+
+    pub(super) fn synchronize_all(&mut self) -> Result<Answer, Errno> {
+        let root = self.lower.reopen(&*self.lower.root, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+        nix::unistd::syncfs(&root)?;
+        super::DONE
+    }
+
+    pub(super) fn allocate(
+        &mut self,
+        handle: Handle,
+        offset: i64,
+        length: i64,
+        mode: i32,
+        asker: Asker,
+        sink: &mut dyn Sink,
+    ) -> Result<Answer, Errno> {
+        self.identity.take_on_ids(asker)?;
+        let file = &self.files.get(handle)?.lower;
+        let had_set_ids = Status::of(file)?.has_set_ids();
+        fallocate(file, FallocateFlags::from_bits_retain(mode), offset, length)?;
+        let clears = had_set_ids && !Status::of(file)?.has_set_ids();
+        self.written(handle, clears, sink)?;
+        super::DONE
+    }
+
+    pub(super) fn seek(&mut self, handle: Handle, offset: i64, whence: i32) -> Result<Answer, Errno> {
+        let whence = match whence {
+            libc::SEEK_DATA => nix::unistd::Whence::SeekData,
+            libc::SEEK_HOLE => nix::unistd::Whence::SeekHole,
+            _ => return Err(Errno::EINVAL),
+        };
+        let found = nix::unistd::lseek(&self.files.get(handle)?.lower, offset, whence)?;
+        self.reply.u64(found.cast_unsigned());
+        Ok(Answer::Reply(Given::Nothing))
+    }
+
+    pub(super) fn copy(
+        &mut self,
+        (from, mut from_offset): (Handle, i64),
+        (to, mut to_offset): (Handle, i64),
+        length: u64,
+        flags: u64,
+        asker: Asker,
+        sink: &mut dyn Sink,
+    ) -> Result<Answer, Errno> {
+        if flags != 0 {
+            return Err(Errno::EINVAL);
+        }
+        self.identity.take_on_ids(asker)?;
+        let (source, target) = (self.files.get(from)?, self.files.get(to)?);
+        let had_set_ids = Status::of(&target.lower)?.has_set_ids();
+        // One call, as a program would make it: what is left over is asked for again.
+        let length = usize::try_from(length).unwrap_or(usize::MAX).min(1 << 30);
+        let copied =
+            copy_file_range(&source.lower, Some(&mut from_offset), &target.lower, Some(&mut to_offset), length)?;
+        if copied > 0 {
+            sink.observe(FsEvent::Access(self.subject(source.node, source.name)));
+            let clears = had_set_ids && !Status::of(&target.lower)?.has_set_ids();
+            self.written(to, clears, sink)?;
+        }
+        self.reply.u32(u32::try_from(copied).unwrap_or(u32::MAX));
+        self.reply.u32(0);
+        Ok(Answer::Reply(Given::Nothing))
+    }
+}
+
+fn retried(mut call: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! As whom this thread acts: as itself, or as the one that asks.
+//!
+//! The lower file system checks permissions, gives new files their owner, clears set-user-ID bits and counts quotas, all by itself
+//! and by its own rules, if it is called with the caller's ids, groups and capabilities. The kernel could check in front of us
+//! (`default_permissions`), but as nothing is cached it would then ask for the attributes of each directory of a path once more,
+//! and would know nothing of the lower file system's own rules.
+
+use std::marker::PhantomData;
+
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{getegid, geteuid, getgroups};
+
+use super::caller::{Caller, Callers};
+use super::capabilities::{self, Capabilities};
+use super::request::Asker;
+
+/// The rights of the thread that made it, and only that one's.
+#[derive(Debug)]
+pub(super) struct Identity {
+    own: Caller,
+    now: Option<Caller>,
+    callers: Callers,
+    own_umask: Mode,
+    umask_now: Mode,
+    /// Without root's rights all is done as the emulator's own user, and no other comes in.
+    may_change: bool,
+    thread: PhantomData<*const ()>,
+}
+
+impl Identity {
+    /// # Errors
+    ///
+    /// If this thread cannot have a umask of its own, or the kernel does not tell its rights.
+    pub(super) fn new() -> Result<Self, Errno> {
+        unshare(CloneFlags::CLONE_FS)?;
+        let own_umask = umask(Mode::empty());
+        umask(own_umask);
+        let own = Caller {
+            uid: geteuid().as_raw(),
+            gid: getegid().as_raw(),
+            groups: getgroups()?.iter().map(|group| group.as_raw()).collect(),
+            capabilities: capabilities::permitted()?,
+        };
+        let may_change = own.capabilities.contains(Capabilities::OF_IDS) && set_groups(&own.groups).is_ok();
+        Ok(Self {
+            own,
+            now: None,
+            callers: Callers::new(),
+            own_umask,
+            umask_now: own_umask,
+            may_change,
+            thread: PhantomData,
+        })
+    }
+
+    /// Acts as whom a request names.
+    ///
+    /// # Errors
+    ///
+    /// EACCES for a user whom the kernel does not let us be.
+    pub(super) fn take_on(&mut self, asker: Asker) -> Result<(), Errno> {
+        if !self.may_change {
+            return Ok(());
+        }
+        let mut callers = std::mem::take(&mut self.callers);
+        let mut caller = callers.find(asker, || self.own());
+        if asker.uid != 0 && caller.capabilities != Capabilities::NONE {
+            self.own();
+            if !callers.shares_user_space(asker.thread) {
+                caller.capabilities = Capabilities::NONE;
+            }
+        }
+        self.callers = callers;
+        if self.now.as_ref() == Some(&caller) {
+            return Ok(());
+        }
+        self.change(Some(caller))
+    }
+
+    /// The same for what is done with an open file: only the ids count, and what else was last seen of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`take_on`](Self::take_on).
+    pub(super) fn take_on_ids(&mut self, asker: Asker) -> Result<(), Errno> {
+        match &self.now {
+            Some(now) if (now.uid, now.gid) == (asker.uid, asker.gid) => Ok(()),
+            _ => self.take_on(asker),
+        }
+    }
+
+    /// Acts as the emulator again.
+    pub(super) fn own(&mut self) {
+        if self.now.is_some() && self.change(None).is_err() {
+            // Serving others with the rights of this one would be wrong, and so would be the other way round.
+            eprintln!("uinotify: cannot take back the rights of user {}", self.own.uid);
+            std::process::abort();
+        }
+    }
+
+    /// The umask of what is made next.
+    pub(super) fn set_umask(&mut self, mask: u32) {
+        let mask = Mode::from_bits_truncate(mask & 0o777);
+        if mask != self.umask_now {
+            umask(mask);
+            self.umask_now = mask;
+        }
+    }
+
+    /// The thread is the emulator's again, for other work.
+    pub(super) fn rest(&mut self) {
+        self.own();
+        self.set_umask(self.own_umask.bits());
+    }
+
+    fn change(&mut self, to: Option<Caller>) -> Result<(), Errno> {
+        let target = to.as_ref().unwrap_or(&self.own);
+        // Whatever happens, this is no longer who we were.
+        let before = self.now.take();
+        let before = before.as_ref().unwrap_or(&self.own);
+        if before.capabilities != self.own.capabilities || before.uid != self.own.uid {
+            capabilities::set_effective(self.own.capabilities)?;
+        }
+        let done = (|| {
+            if before.groups != target.groups {
+                set_groups(&target.groups)?;
+            }
+            set_file_ids(target.uid, target.gid)?;
+            capabilities::set_effective(target.capabilities.and(self.own.capabilities))
+        })();
+        match (done, to) {
+            (Ok(()), to) => {
+                self.now = to;
+                Ok(())
+            }
+            (Err(error), None) => Err(error),
+            (Err(_), Some(caller)) => {
+                self.now = Some(caller);
+                self.own();
+                Err(Errno::EACCES)
+            }
+        }
+    }
+}
+
+impl Drop for Identity {
+    fn drop(&mut self) {
+        self.rest();
+    }
+}
+
+/// For this thread alone: libc's function changes all of them.
+fn set_groups(groups: &[libc::gid_t]) -> Result<(), Errno> {
+    // SAFETY: the array lives through the call, with its length beside it.
+    let result = unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
+    Errno::result(result).map(drop)
+}
+
+/// For this thread alone. These calls tell no error but by what the next one finds.
+fn set_file_ids(uid: libc::uid_t, gid: libc::gid_t) -> Result<(), Errno> {
+    const ASK: u32 = u32::MAX;
+    // SAFETY: takes a number.
+    unsafe { libc::setfsgid(gid) };
+    // SAFETY: takes a number, which is no group's.
+    let gid_now = unsafe { libc::setfsgid(ASK) };
+    // SAFETY: takes a number.
+    unsafe { libc::setfsuid(uid) };
+    // SAFETY: takes a number, which is no user's.
+    let uid_now = unsafe { libc::setfsuid(ASK) };
+    if uid_now.cast_unsigned() == uid && gid_now.cast_unsigned() == gid { Ok(()) } else { Err(Errno::EPERM) }
+}

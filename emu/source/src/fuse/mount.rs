@@ -1,0 +1,100 @@
+//! The mount.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use fuser::{Config, Filesystem, InitFlags, KernelConfig, MountOption, Request, Session, SessionACL};
+use nix::mount::{MntFlags, umount2};
+
+use super::device::Device;
+
+/// The longest write that is one request, and the longest read: what Linux allows without a setting (`fs.fuse.max_pages_limit`).
+pub(super) const TRANSFER_BYTES_MAX: u32 = 1 << 20;
+
+/// How to mount.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MountOptions {
+    /// Nothing can be changed through the mount.
+    pub read_only: bool,
+}
+
+/// A mounted file system, which goes when this is dropped.
+///
+/// The crate mounts, negotiates and unmounts. Its loop is not used: it blocks in its read, so that a request taken from the device and
+/// not yet handled could not be told from none.
+#[derive(Debug)]
+pub struct Mount {
+    session: Session<Negotiation>,
+    point: PathBuf,
+}
+
+impl Mount {
+    /// Mounts over the directory `point`, for all users of this mount name space. The returned device is where requests come from.
+    ///
+    /// A directory of the lower tree has to be opened before it is covered.
+    ///
+    /// # Errors
+    ///
+    /// If the caller may not mount, /dev/fuse cannot be opened, or the kernel's protocol is older than 7.6.
+    pub fn new(point: &Path, options: MountOptions) -> io::Result<(Self, Device)> {
+        let mut config = Config::default();
+        config.acl = SessionACL::All;
+        config.mount_options = vec![
+            MountOption::FSName("uinotify".into()),
+            // As in the lower tree, whose own mount still has its say: it is opened through that.
+            MountOption::Dev,
+            MountOption::Suid,
+            if options.read_only { MountOption::RO } else { MountOption::RW },
+        ];
+        let point = point.canonicalize()?;
+        // The crate's own option for it goes to its helper only. The kernel takes it since 5.5; before, it stays out.
+        let mut named = config.clone();
+        named.mount_options.push(MountOption::CUSTOM("subtype=uinotify".into()));
+        let session =
+            Session::new(Negotiation, &point, &named).or_else(|_| Session::new(Negotiation, &point, &config))?;
+        let device = Device::new(session.as_fd().try_clone_to_owned()?)?;
+        Ok((Self { session, point }, device))
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Busy: whoever still uses it keeps it, and nobody else finds it.
+        if self.session.unmount().is_err()
+            && let Ok(point) = CString::new(self.point.as_os_str().as_bytes())
+        {
+            let _ = umount2(point.as_c_str(), MntFlags::MNT_DETACH);
+        }
+    }
+}
+
+/// What is asked of the kernel at the beginning.
+#[derive(Debug)]
+struct Negotiation;
+
+impl Filesystem for Negotiation {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // What each kernel has of these. Not here: the writeback cache, which would hide and invent events; the kernel's checks of
+        // permissions and FUSE_POSIX_ACL, which brings them; locks, which the kernel keeps itself, as all programs come by one mount;
+        // READDIRPLUS, as entries that hold for no time are asked for again.
+        for wanted in [
+            InitFlags::FUSE_ATOMIC_O_TRUNC,
+            // The lower file system applies the umask, or the directory's default ACL instead.
+            InitFlags::FUSE_DONT_MASK,
+            InitFlags::FUSE_HANDLE_KILLPRIV,
+            InitFlags::FUSE_HANDLE_KILLPRIV_V2,
+            InitFlags::FUSE_HAS_IOCTL_DIR,
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
+        ] {
+            let _ = config.add_capabilities(wanted);
+        }
+        let _ = config.set_max_write(TRANSFER_BYTES_MAX);
+        // A RELEASE beyond the limit would wait where no poll of the device sees it.
+        let _ = config.set_max_background(u16::MAX);
+        Ok(())
+    }
+}
