@@ -1,0 +1,75 @@
+//! A tree seen through the file system of source `fuse` is the tree: the same bytes, metadata and errors.
+//!
+//! Most tests are programs of this binary, which are run twice, in a plain directory and in one that is seen through the mount, and must
+//! find the same. All mounts are in a mount name space of this process and its children, and end with them.
+//!
+//! | Variable | Meaning |
+//! | --- | --- |
+//! | `UINOTIFY_STEPS` | steps of the random operations, 4000 |
+//! | `UINOTIFY_SEED` | their seed |
+//! | `UINOTIFY_FILES` | files of the test of many files, 20000 |
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+#[path = "sandbox/act.rs"]
+mod act;
+#[path = "sandbox/both.rs"]
+mod both;
+#[path = "sandbox/hooks.rs"]
+mod hooks;
+#[path = "sandbox/life.rs"]
+mod life;
+#[path = "sandbox/many.rs"]
+mod many;
+#[path = "sandbox/programs.rs"]
+mod programs;
+#[path = "sandbox/random.rs"]
+mod random;
+#[path = "sandbox/server.rs"]
+mod server;
+#[path = "sandbox/tree.rs"]
+mod tree;
+
+/// Whatever takes longer hangs, and ends.
+const HANG_SECONDS: u32 = 600;
+
+fn main() -> Result<ExitCode> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    match &arguments[..] {
+        [argument, rest @ ..] if argument == server::ARGUMENT => {
+            server::serve(rest)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        [argument, rest @ ..] if argument == act::ARGUMENT => {
+            // SAFETY: takes no pointer; SIGALRM ends a process that does not handle it.
+            unsafe { libc::alarm(HANG_SECONDS) };
+            act::run(rest)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
+    let arguments = Arguments::from_args();
+    // Before there is a second thread, so that all of them are in it.
+    let missing = both::enter_mount_space().err().map(|error| format!("{error:#}"));
+    let mut trials: Vec<_> = act::ACTS.iter().map(|act| trial(act.name, || both::compare(act.name, &[]))).collect();
+    trials.push(trial("random::operations", random::operations));
+    trials.push(trial("many::files_with_few_descriptors", many::files_with_few_descriptors));
+    for (name, test) in hooks::TESTS.iter().chain(life::TESTS).chain(programs::TESTS) {
+        trials.push(trial(name, test));
+    }
+    let trials = trials.into_iter().map(|trial| match &missing {
+        Some(_) => trial.with_ignored_flag(true),
+        None => trial,
+    });
+    if let Some(missing) = &missing {
+        println!("ignored, as this takes root and /dev/fuse: {missing}");
+    }
+    Ok(libtest_mimic::run(&arguments, trials.collect()).exit_code())
+}
+
+fn trial(name: &str, test: impl Fn() -> Result<()> + Send + 'static) -> Trial {
+    Trial::test(name, move || test().map_err(|error| Failed::from(format!("{error:#}"))))
+}

@@ -1,0 +1,153 @@
+//! Beginning and end of a mount.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use crate::both::Scene;
+
+type Test = fn() -> Result<()>;
+
+pub(crate) const TESTS: &[(&str, Test)] = &[
+    ("life::unmounted_at_the_end", unmounted_at_the_end),
+    ("life::busy_at_the_end", busy_at_the_end),
+    ("life::killed_in_the_middle", killed_in_the_middle),
+    ("life::changes_of_the_lower_tree_are_seen", changes_of_the_lower_tree_are_seen),
+    ("life::nothing_leads_out", nothing_leads_out),
+];
+
+fn mounts() -> Result<String> {
+    Ok(fs::read_to_string("/proc/self/mounts")?)
+}
+
+fn unmounted_at_the_end() -> Result<()> {
+    let scene = Scene::new()?;
+    let server = scene.serve()?;
+    let place = scene.path("seen").display().to_string();
+    let line = mounts()?.lines().find(|line| line.contains(&place)).unwrap_or_default().to_owned();
+    ensure!(line.starts_with("uinotify ") && line.contains(" fuse.uinotify "), "mounted as {line:?}");
+    drop(server);
+    ensure!(!mounts()?.contains(&place), "still mounted");
+    fs::write(scene.path("seen").join("below"), b"")?;
+    Ok(())
+}
+
+fn busy_at_the_end() -> Result<()> {
+    let scene = Scene::new()?;
+    let server = scene.serve()?;
+    let seen = scene.path("seen");
+    fs::write(seen.join("file"), b"text")?;
+    let file = fs::File::open(seen.join("file"))?;
+    drop(server);
+    ensure!(!mounts()?.contains(&seen.display().to_string()), "still mounted");
+    let error = std::io::read_to_string(&file).err().and_then(|error| error.raw_os_error());
+    ensure!(error == Some(libc::ENOTCONN) || error == Some(libc::ECONNABORTED), "{error:?}");
+    Ok(())
+}
+
+/// What was answered is there, and nobody hangs.
+fn killed_in_the_middle() -> Result<()> {
+    let scene = Scene::new()?;
+    let mut server = scene.serve()?;
+    let seen = scene.path("seen");
+    let traffic = std::thread::spawn({
+        let seen = seen.clone();
+        move || {
+            for number in 0.. {
+                if fs::write(seen.join(format!("{number}")), number.to_string()).is_err() {
+                    return number;
+                }
+            }
+            0
+        }
+    });
+    let limit = Instant::now() + Duration::from_secs(20);
+    while !scene.path("lower").join("200").exists() && Instant::now() < limit {
+        std::thread::yield_now();
+    }
+    server.kill()?;
+    let done: usize = traffic.join().map_err(|_| anyhow::anyhow!("the traffic panicked"))?;
+    ensure!(done >= 200, "only {done} files were written");
+    for number in 0..done {
+        let text = fs::read_to_string(scene.path("lower").join(number.to_string()))?;
+        ensure!(text == number.to_string(), "file {number} holds {text:?}");
+    }
+    ensure!(fs::read_dir(scene.path("lower"))?.count() <= done + 1, "there are files that nobody has written");
+    drop(server);
+    ensure!(!mounts()?.contains(&seen.display().to_string()), "still mounted");
+    Ok(())
+}
+
+fn changes_of_the_lower_tree_are_seen() -> Result<()> {
+    let scene = Scene::new()?;
+    let (lower, seen) = (scene.path("lower"), scene.path("seen"));
+    let _server = scene.serve()?;
+    fs::write(lower.join("file"), b"one")?;
+    ensure!(fs::read(seen.join("file"))? == b"one");
+    fs::write(lower.join("file"), b"longer than before")?;
+    ensure!(fs::read(seen.join("file"))? == b"longer than before");
+    fs::remove_file(lower.join("file"))?;
+    ensure!(!seen.join("file").exists());
+    fs::create_dir(lower.join("file"))?;
+    ensure!(seen.join("file").is_dir());
+    fs::write(seen.join("file/in"), b"")?;
+    fs::rename(lower.join("file"), lower.join("other"))?;
+    ensure!(!seen.join("file").exists() && seen.join("other/in").exists());
+    // Known by its folder, which is another now.
+    fs::create_dir(lower.join("file"))?;
+    fs::write(lower.join("file/in"), b"new")?;
+    ensure!(fs::read(seen.join("file/in"))? == b"new");
+    ensure!(fs::read(seen.join("other/in"))? == b"");
+    Ok(())
+}
+
+/// A folder that becomes a symbolic link between the look-up and its use is not followed.
+fn nothing_leads_out() -> Result<()> {
+    let scene = Scene::new()?;
+    let (lower, seen) = (scene.path("lower"), scene.path("seen"));
+    let outside = scene.path("outside");
+    fs::create_dir(&outside)?;
+    fs::write(outside.join("file"), b"secret")?;
+    for name in ["one", "other"] {
+        fs::create_dir(lower.join(name))?;
+        fs::write(lower.join(name).join("file"), b"own")?;
+    }
+    let _server = scene.serve()?;
+    let end = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let swapping = scope.spawn(|| -> Result<()> {
+            while !end.load(std::sync::atomic::Ordering::Relaxed) {
+                fs::rename(lower.join("one"), lower.join("away"))?;
+                std::os::unix::fs::symlink(&outside, lower.join("one"))?;
+                fs::remove_file(lower.join("one"))?;
+                fs::rename(lower.join("away"), lower.join("one"))?;
+            }
+            Ok(())
+        });
+        let folder = nix::fcntl::open(&seen.join("other"), nix::fcntl::OFlag::O_PATH, nix::sys::stat::Mode::empty())?;
+        let mut wrong = None;
+        for _ in 0..3000 {
+            // What the kernel itself follows is a symbolic link that it was shown; a descriptor is followed nowhere.
+            let open = nix::fcntl::openat(
+                &folder,
+                "../one",
+                nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_DIRECTORY,
+                nix::sys::stat::Mode::empty(),
+            );
+            if let Ok(open) = open
+                && let Ok(file) =
+                    nix::fcntl::openat(&open, "file", nix::fcntl::OFlag::O_RDONLY, nix::sys::stat::Mode::empty())
+            {
+                let text = std::io::read_to_string(fs::File::from(file))?;
+                if text != "own" {
+                    wrong = Some(text);
+                }
+            }
+        }
+        end.store(true, std::sync::atomic::Ordering::Relaxed);
+        swapping.join().map_err(|_| anyhow::anyhow!("the swapping panicked"))??;
+        ensure!(wrong.is_none(), "read {wrong:?}");
+        Ok(())
+    })
+}

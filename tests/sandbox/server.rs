@@ -1,0 +1,197 @@
+//! The file system in a process of its own, as the emulator is, and its mount.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use uinotify_core::{Entry, FsEvent, Subject};
+use uinotify_source::fuse::{FileSystem, Mount, MountOptions, Served, Sink};
+
+/// The first argument of the process that serves.
+pub(crate) const ARGUMENT: &str = "--serve";
+
+/// A mounted tree.
+pub(crate) struct Server {
+    process: Child,
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+    point: PathBuf,
+}
+
+impl Server {
+    /// Shows `lower` at `point`. `open_max` limits the server's descriptors.
+    pub(crate) fn start(lower: &Path, point: &Path, open_max: Option<u64>) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(ARGUMENT).arg(lower).arg(point).args(open_max.map(|max| max.to_string()));
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let orders = process.stdin.take();
+        let answers = BufReader::new(process.stdout.take().context("its output")?);
+        let mut server = Self { process, orders, answers, point: point.to_owned() };
+        ensure!(server.line()? == "mounted", "the server has not mounted");
+        Ok(server)
+    }
+
+    /// What hooks were told since the last time, all of them whose operation has returned.
+    pub(crate) fn settle(&mut self) -> Result<Vec<String>> {
+        self.order(b's')?;
+        let mut events = Vec::new();
+        loop {
+            let line = self.line()?;
+            if line == "settled" {
+                return Ok(events);
+            }
+            events.push(line);
+        }
+    }
+
+    /// How many objects the server knows.
+    pub(crate) fn known_objects(&mut self) -> Result<usize> {
+        self.order(b'k')?;
+        Ok(self.line()?.parse()?)
+    }
+
+    /// The server's descriptors.
+    pub(crate) fn open_descriptors(&self) -> Result<usize> {
+        Ok(std::fs::read_dir(format!("/proc/{}/fd", self.process.id()))?.count())
+    }
+
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.process.kill()?;
+        self.process.wait()?;
+        Ok(())
+    }
+
+    fn order(&mut self, order: u8) -> Result<()> {
+        self.orders.as_mut().context("no orders")?.write_all(&[order])?;
+        Ok(())
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        if line.is_empty() {
+            bail!("the server has ended: {:?}", self.process.wait()?);
+        }
+        Ok(line.trim_end().to_owned())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        let _ = self.process.wait();
+        // Only if it could not do so itself.
+        let _ = nix::mount::umount2(&self.point, nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+/// The process that serves: until its standard input ends.
+pub(crate) fn serve(arguments: &[String]) -> Result<()> {
+    let [lower, point, rest @ ..] = arguments else { bail!("a lower tree and a mount point") };
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+    if let [open_max] = rest {
+        let open_max = open_max.parse()?;
+        nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, open_max, open_max)?;
+    }
+    let root = std::fs::File::open(lower)?;
+    let mut file_system = FileSystem::new(root.into())?;
+    let (mount, device) = Mount::new(Path::new(point), MountOptions::default())?;
+    let mut told = Told::default();
+    let (mut input, mut output) = (std::io::stdin(), std::io::stdout());
+    writeln!(output, "mounted")?;
+    loop {
+        let ready = wait(&device, input.as_fd())?;
+        // First whether there is an order, then the device until it is empty: what had happened before the order is seen.
+        let mut order = [0; 1];
+        let ordered = if ready { Some(input.read(&mut order)?) } else { None };
+        loop {
+            match file_system.serve(&device, &mut told)? {
+                Served::One => {}
+                Served::Nothing => break,
+                Served::Ended => return Ok(()),
+            }
+        }
+        file_system.rest();
+        match (ordered, order) {
+            (None, _) => {}
+            (Some(0), _) => break,
+            (Some(_), [b's']) => {
+                writeln!(output, "{}settled", told.0)?;
+                told.0.clear();
+            }
+            (Some(_), _) => writeln!(output, "{}", file_system.known_objects())?,
+        }
+    }
+    // The kernel may ask something while it unmounts.
+    drop(mount);
+    Ok(())
+}
+
+/// The hooks, a line each.
+#[derive(Default)]
+struct Told(String);
+
+impl Sink for Told {
+    fn observe(&mut self, event: FsEvent<'_>) {
+        self.0.push_str(&show(&event));
+        self.0.push('\n');
+    }
+}
+
+fn wait(device: impl AsFd, orders: BorrowedFd<'_>) -> Result<bool> {
+    let mut both = [PollFd::new(device.as_fd(), PollFlags::POLLIN), PollFd::new(orders, PollFlags::POLLIN)];
+    loop {
+        match poll(&mut both, PollTimeout::NONE) {
+            Err(nix::errno::Errno::EINTR) => {}
+            result => {
+                result?;
+                return Ok(both[1].any().unwrap_or(true));
+            }
+        }
+    }
+}
+
+/// A hook in words. Objects have no number here, which differs from run to run.
+fn show(event: &FsEvent<'_>) -> String {
+    let name = |entry: Entry<'_>| String::from_utf8_lossy(entry.name).into_owned();
+    let of = |subject: &Subject<'_>| {
+        let entry = subject.entry.map_or("(root)".to_owned(), name);
+        format!("{entry}{}", if subject.unlinked { " (unlinked)" } else { "" })
+    };
+    match event {
+        FsEvent::Open { subject, exec } => format!("open {}{}", of(subject), if *exec { " exec" } else { "" }),
+        FsEvent::Access(subject) => format!("access {}", of(subject)),
+        FsEvent::Modify(subject) => format!("modify {}", of(subject)),
+        FsEvent::Close { subject, writable } => {
+            format!("close {}{}", of(subject), if *writable { " writable" } else { "" })
+        }
+        FsEvent::Change { subject, change } => {
+            let parts = [
+                (change.owner, "owner"),
+                (change.mode, "mode"),
+                (change.size, "size"),
+                (change.accessed, "accessed"),
+                (change.modified, "modified"),
+                (change.attribute, "attribute"),
+            ];
+            let parts: Vec<_> = parts.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect();
+            format!("change {}: {}", of(subject), parts.join(" "))
+        }
+        FsEvent::Create { entry, directory } => format!("create {}{}", name(*entry), slash(*directory)),
+        FsEvent::Delete { entry, directory } => format!("delete {}{}", name(*entry), slash(*directory)),
+        FsEvent::Rename { from, to, replaced, .. } => {
+            let replaced = if replaced.is_some() { ", replaced" } else { "" };
+            format!("rename {} to {}{replaced}", name(*from), name(*to))
+        }
+        FsEvent::LinkCount(_) => "link count".into(),
+        FsEvent::Gone(_) => "gone".into(),
+        FsEvent::Unmount(_) => "unmount".into(),
+    }
+}
+
+fn slash(is_directory: bool) -> &'static str {
+    if is_directory { "/" } else { "" }
+}
