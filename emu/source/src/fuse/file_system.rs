@@ -85,7 +85,8 @@ impl FileSystem {
     pub fn new(root: OwnedFd) -> Result<Self, Errno> {
         let status = Status::of(&root)?;
         let lower = Lower::new(root)?;
-        let nodes = Nodes::new(&status, lower.births_change());
+        let is_overlay = lower.is_overlay();
+        let nodes = Nodes::new(&status, is_overlay);
         let flushes = lower.reports_on_close();
         Ok(Self {
             lower,
@@ -93,7 +94,7 @@ impl FileSystem {
             names: Names::default(),
             files: OpenFiles::default(),
             identity: Identity::new()?,
-            numbering: Numbering { device: status.key.device },
+            numbering: Numbering { device: status.key.device, spans_devices: is_overlay },
             flushes,
             message: vec![0; TRANSFER_BYTES_MAX as usize + 4096],
             reply: Reply::default(),

@@ -50,8 +50,8 @@ impl Lower {
         Ok(Self { root: Arc::new(root), mount, mount_id, links, descriptors })
     }
 
-    /// Whether an inode can change its time of birth.
-    pub(super) fn births_change(&self) -> bool {
+    /// Whether this is an overlay, whose inodes have another time of birth once they are written, and devices of their own.
+    pub(super) fn is_overlay(&self) -> bool {
         fstatfs(&self.mount).map_or(true, |status| status.filesystem_type() == OVERLAYFS_SUPER_MAGIC)
     }
 

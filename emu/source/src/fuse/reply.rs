@@ -19,6 +19,8 @@ pub(super) struct Reply {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Numbering {
     pub(super) device: u64,
+    /// One file system has several devices and yet one number for each inode, nearly always: an overlay.
+    pub(super) spans_devices: bool,
 }
 
 impl Numbering {
@@ -26,7 +28,11 @@ impl Numbering {
     /// tree's own, as both are shown on one device.
     pub(super) fn number(self, key: InodeKey) -> u64 {
         const SCATTER: u64 = 0x9E37_79B9_7F4A_7C15;
-        if key.device == self.device { key.number } else { key.number ^ key.device.wrapping_mul(SCATTER) | 1 << 63 }
+        if key.device == self.device || self.spans_devices {
+            key.number
+        } else {
+            key.number ^ key.device.wrapping_mul(SCATTER) | 1 << 63
+        }
     }
 }
 
@@ -174,7 +180,7 @@ mod tests {
 
     #[test]
     fn structures_have_the_kernels_lengths() {
-        let (status, numbering) = (status(), Numbering { device: 0 });
+        let (status, numbering) = (status(), Numbering { device: 0, spans_devices: false });
         let mut reply = Reply::default();
         reply.entry(NodeId(2), &status, numbering);
         assert_eq!(reply.bytes().len(), 128);
@@ -206,7 +212,7 @@ mod tests {
 
     #[test]
     fn numbers_of_another_file_system_do_not_collide() {
-        let numbering = Numbering { device: 7 };
+        let numbering = Numbering { device: 7, spans_devices: false };
         let key = |device| InodeKey { device, number: 42 };
         assert_eq!(numbering.number(key(7)), 42);
         assert_ne!(numbering.number(key(8)), 42);
