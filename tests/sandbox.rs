@@ -51,7 +51,10 @@ fn main() -> Result<ExitCode> {
         }
         _ => {}
     }
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // While another thread starts a process, that holds what this one has open until it executes its program: what is closed
+    // meanwhile is so later, and its hooks come later.
+    arguments.test_threads = Some(1);
     // Before there is a second thread, so that all of them are in it.
     let missing = both::enter_mount_space().err().map(|error| format!("{error:#}"));
     let mut trials: Vec<_> = act::ACTS.iter().map(|act| trial(act.name, || both::compare(act.name, &[]))).collect();
@@ -60,14 +63,14 @@ fn main() -> Result<ExitCode> {
     for (name, test) in hooks::TESTS.iter().chain(life::TESTS).chain(programs::TESTS) {
         trials.push(trial(name, test));
     }
-    let trials = trials.into_iter().map(|trial| match &missing {
-        Some(_) => trial.with_ignored_flag(true),
-        None => trial,
+    let trials = trials.into_iter().map(|trial| {
+        if let (Some(missing), false) = (&missing, arguments.list) {
+            println!("ignored: {}: {missing}", trial.name());
+        }
+        trial.with_ignored_flag(missing.is_some())
     });
-    if let Some(missing) = &missing {
-        println!("ignored, as this takes root and /dev/fuse: {missing}");
-    }
-    Ok(libtest_mimic::run(&arguments, trials.collect()).exit_code())
+    let trials = trials.collect();
+    Ok(libtest_mimic::run(&arguments, trials).exit_code())
 }
 
 fn trial(name: &str, test: impl Fn() -> Result<()> + Send + 'static) -> Trial {

@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ("life::killed_in_the_middle", killed_in_the_middle),
     ("life::changes_of_the_lower_tree_are_seen", changes_of_the_lower_tree_are_seen),
     ("life::nothing_leads_out", nothing_leads_out),
+    ("life::an_object_is_known_by_its_descriptor", an_object_is_known_by_its_descriptor),
 ];
 
 fn mounts() -> Result<String> {
@@ -150,4 +151,31 @@ fn nothing_leads_out() -> Result<()> {
         ensure!(wrong.is_none(), "read {wrong:?}");
         Ok(())
     })
+}
+
+fn an_object_is_known_by_its_descriptor() -> Result<()> {
+    let scene = Scene::new()?;
+    let mut server = scene.serve()?;
+    let seen = scene.path("seen");
+    fs::write(seen.join("file"), b"")?;
+    fs::hard_link(seen.join("file"), seen.join("other"))?;
+    let object = |path: &std::path::Path| {
+        nix::fcntl::open(path, nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_NOFOLLOW, nix::sys::stat::Mode::empty())
+    };
+    let root = server.node_of(object(&seen)?)?;
+    ensure!(root == Some(1), "the root is {root:?}");
+    let file = server.node_of(object(&seen.join("file"))?)?;
+    ensure!(file.is_some_and(|node| node > 1), "the file is {file:?}");
+    ensure!(server.node_of(object(&seen.join("other"))?)? == file, "a hard link is another object");
+    let held = object(&seen.join("file"))?;
+    fs::remove_file(seen.join("file"))?;
+    fs::remove_file(seen.join("other"))?;
+    fs::write(seen.join("file"), b"")?;
+    ensure!(server.node_of(&held)? == file, "a removed file has another number");
+    ensure!(server.node_of(object(&seen.join("file"))?)? != file, "a new file has the number of the old");
+    for outside in [scene.path("lower"), scene.path("plain")] {
+        let node = server.node_of(object(&outside)?)?;
+        ensure!(node.is_none(), "{} is {node:?}", outside.display());
+    }
+    Ok(())
 }

@@ -1,12 +1,14 @@
 //! The file system in a process of its own, as the emulator is, and its mount.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
 use uinotify_core::{Entry, FsEvent, Subject};
 use uinotify_source::fuse::{FileSystem, Mount, MountOptions, Served, Sink};
 
@@ -58,6 +60,14 @@ impl Server {
         Ok(std::fs::read_dir(format!("/proc/{}/fd", self.process.id()))?.count())
     }
 
+    /// The server's number of the object behind a descriptor of this process.
+    pub(crate) fn node_of(&mut self, object: impl AsFd) -> Result<Option<u64>> {
+        let order = format!("n/proc/{}/fd/{}\n", std::process::id(), object.as_fd().as_raw_fd());
+        self.orders.as_mut().context("no orders")?.write_all(order.as_bytes())?;
+        let line = self.line()?;
+        Ok(if line == "none" { None } else { Some(line.parse()?) })
+    }
+
     pub(crate) fn kill(&mut self) -> Result<()> {
         self.process.kill()?;
         self.process.wait()?;
@@ -100,13 +110,13 @@ pub(crate) fn serve(arguments: &[String]) -> Result<()> {
     let mut file_system = FileSystem::new(root.into())?;
     let (mount, device) = Mount::new(Path::new(point), MountOptions::default())?;
     let mut told = Told::default();
-    let (mut input, mut output) = (std::io::stdin(), std::io::stdout());
+    let (input, mut output) = (std::io::stdin(), std::io::stdout());
     writeln!(output, "mounted")?;
     loop {
         let ready = wait(&device, input.as_fd())?;
         // First whether there is an order, then the device until it is empty: what had happened before the order is seen.
         let mut order = [0; 1];
-        let ordered = if ready { Some(input.read(&mut order)?) } else { None };
+        let ordered = if ready { Some(nix::unistd::read(&input, &mut order)?) } else { None };
         loop {
             match file_system.serve(&device, &mut told)? {
                 Served::One => {}
@@ -121,6 +131,18 @@ pub(crate) fn serve(arguments: &[String]) -> Result<()> {
             (Some(_), [b's']) => {
                 writeln!(output, "{}settled", told.0)?;
                 told.0.clear();
+            }
+            (Some(_), [b'n']) => {
+                // Nothing may be left in a buffer, where no poll sees it: the line is short enough for one read.
+                let mut line = [0; 64];
+                let length = nix::unistd::read(&input, &mut line)?;
+                let path = std::str::from_utf8(line.get(..length).unwrap_or_default())?;
+                // As a program would send it: opened by its link it leads to no look-up here.
+                let object = open(path.trim_end(), OFlag::O_PATH, Mode::empty())?;
+                match mount.node_of(object.as_fd()) {
+                    Some(node) => writeln!(output, "{}", node.0)?,
+                    None => writeln!(output, "none")?,
+                }
             }
             (Some(_), _) => writeln!(output, "{}", file_system.known_objects())?,
         }

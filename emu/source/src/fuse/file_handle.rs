@@ -4,6 +4,8 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
+use super::request::NodeId;
+
 /// What name_to_handle_at(2) gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FileHandle {
@@ -43,6 +45,15 @@ impl FileHandle {
         Errno::result(result)?;
         let bytes = buffer.bytes.get(..usize::try_from(buffer.length).unwrap_or(usize::MAX)).ok_or(Errno::EOVERFLOW)?;
         Ok((Self { kind: buffer.kind, bytes: bytes.into() }, mount))
+    }
+
+    /// What the kernel's FUSE puts into a handle: the number of the node, the more significant half first, and its generation.
+    pub(super) fn fuse_node(&self) -> Option<NodeId> {
+        const WITHOUT_PARENT: i32 = 0x81;
+        let (high, rest) = self.bytes.split_first_chunk()?;
+        let (low, _) = rest.split_first_chunk()?;
+        let (high, low) = (u32::from_ne_bytes(*high), u32::from_ne_bytes(*low));
+        (self.kind == WITHOUT_PARENT).then_some(NodeId(u64::from(high) << 32 | u64::from(low)))
     }
 
     /// An `O_PATH` descriptor of the object, in the file system of `mount`.

@@ -2,14 +2,19 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use fuser::{Config, Filesystem, InitFlags, KernelConfig, MountOption, Request, Session, SessionACL};
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, umount2};
+use nix::sys::stat::Mode;
 
 use super::device::Device;
+use super::file_handle::FileHandle;
+use super::request::NodeId;
+use super::status::Status;
 
 /// The longest write that is one request, and the longest read: what Linux allows without a setting (`fs.fuse.max_pages_limit`).
 pub(super) const TRANSFER_BYTES_MAX: u32 = 1 << 20;
@@ -29,6 +34,8 @@ pub struct MountOptions {
 pub struct Mount {
     session: Session<Negotiation>,
     point: PathBuf,
+    /// Before Linux 4.11 nobody says.
+    device_number: Option<u64>,
 }
 
 impl Mount {
@@ -56,7 +63,20 @@ impl Mount {
         let session =
             Session::new(Negotiation, &point, &named).or_else(|_| Session::new(Negotiation, &point, &config))?;
         let device = Device::new(session.as_fd().try_clone_to_owned()?)?;
-        Ok((Self { session, point }, device))
+        let root = open(&point, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+        Ok((Self { device_number: Status::device_of(&root).ok(), session, point }, device))
+    }
+
+    /// Which object of this file system is behind a descriptor that a program has sent; `None` if none is.
+    ///
+    /// The kernel knows it by itself, since Linux 4.11: before, `None` always. Whoever serves may ask nothing else of such a descriptor: it would have to answer.
+    #[must_use]
+    pub fn node_of(&self, object: BorrowedFd<'_>) -> Option<NodeId> {
+        let own = self.device_number?;
+        if Status::device_of(object) != Ok(own) {
+            return None;
+        }
+        FileHandle::of(object).ok()?.0.fuse_node()
     }
 }
 

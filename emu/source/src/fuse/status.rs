@@ -53,6 +53,22 @@ impl Status {
         Self::at(directory, name, libc::AT_SYMLINK_NOFOLLOW)
     }
 
+    /// The device of an object's file system, as its kernel knows it: nobody is asked, not even the server of a FUSE file system.
+    ///
+    /// # Errors
+    ///
+    /// ENOSYS before Linux 4.11.
+    pub(super) fn device_of(object: impl AsFd) -> Result<u64, Errno> {
+        let flags = libc::AT_EMPTY_PATH | libc::AT_NO_AUTOMOUNT | libc::AT_STATX_DONT_SYNC;
+        let mut buffer = MaybeUninit::<libc::statx>::zeroed();
+        // SAFETY: the path is an empty string and the buffer a statx; both live through the call.
+        let result = unsafe { libc::statx(object.as_fd().as_raw_fd(), c"".as_ptr(), flags, 0, buffer.as_mut_ptr()) };
+        Errno::result(result)?;
+        // SAFETY: the kernel has filled it in, and any bytes make one.
+        let status = unsafe { buffer.assume_init() };
+        Ok(libc::makedev(status.stx_dev_major, status.stx_dev_minor))
+    }
+
     pub(super) fn kind(&self) -> u32 {
         self.mode & libc::S_IFMT
     }
