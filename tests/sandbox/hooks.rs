@@ -18,6 +18,7 @@ type Test = fn() -> Result<()>;
 pub(crate) const TESTS: &[(&str, Test)] = &[
     ("hooks::of_each_operation", of_each_operation),
     ("hooks::of_an_open_file_follow_its_name", of_an_open_file_follow_its_name),
+    ("hooks::each_thread_comes_by_its_own_name", each_thread_comes_by_its_own_name),
     ("hooks::close_is_seen_behind_close", close_is_seen_behind_close),
     ("hooks::a_mapping_tells_nothing", a_mapping_tells_nothing),
 ];
@@ -279,6 +280,24 @@ fn of_an_open_file_follow_its_name() -> Result<()> {
         "close g (unlinked) writable",
     ];
     ensure!(told == expected, "{told:#?}");
+    Ok(())
+}
+
+/// An OPEN does not say by which of two names it came.
+fn each_thread_comes_by_its_own_name() -> Result<()> {
+    let scene = Scene::new()?;
+    let mut server = scene.serve()?;
+    let (one, other) = (scene.path("seen").join("one"), scene.path("seen").join("other"));
+    fs::write(&one, b"")?;
+    fs::hard_link(&one, &other)?;
+    server.settle()?;
+    // Looked up here, and opened here later, without another look-up.
+    let held = open(&one, OFlag::O_PATH, Mode::empty())?;
+    std::thread::scope(|scope| scope.spawn(|| fs::metadata(&other)).join())
+        .map_err(|_| anyhow::anyhow!("the thread panicked"))??;
+    drop(fs::File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&held)))?);
+    let told = server.settle()?;
+    ensure!(told == ["open one", "close one"], "{told:?}");
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use crate::both::Scene;
+use crate::server::Server;
 
 type Test = fn() -> Result<()>;
 
@@ -15,6 +16,7 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ("life::killed_in_the_middle", killed_in_the_middle),
     ("life::changes_of_the_lower_tree_are_seen", changes_of_the_lower_tree_are_seen),
     ("life::nothing_leads_out", nothing_leads_out),
+    ("life::a_number_used_again_is_another_object", a_number_used_again_is_another_object),
     ("life::an_object_is_known_by_its_descriptor", an_object_is_known_by_its_descriptor),
 ];
 
@@ -177,5 +179,39 @@ fn an_object_is_known_by_its_descriptor() -> Result<()> {
         let node = server.node_of(object(&outside)?)?;
         ensure!(node.is_none(), "{} is {node:?}", outside.display());
     }
+    Ok(())
+}
+
+/// The lower file system gives the number of a removed inode to a new one, while the kernel still knows the old one.
+fn a_number_used_again_is_another_object() -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let scene = Scene::new()?;
+    let (lower, seen) = (scene.path("lower"), scene.path("seen"));
+    let mut server = Server::start(&lower, &seen, Some(80))?;
+    fs::write(seen.join("old"), b"old")?;
+    let number = fs::metadata(lower.join("old"))?.ino();
+    let flags = nix::fcntl::OFlag::O_PATH;
+    let held = nix::fcntl::open(&seen.join("old"), flags, nix::sys::stat::Mode::empty())?;
+    let old = server.node_of(&held)?;
+    // The server keeps no descriptor of it any longer.
+    for other in 0..200 {
+        fs::write(seen.join(other.to_string()), b"")?;
+        fs::metadata(seen.join(other.to_string()))?;
+    }
+    fs::remove_file(lower.join("old"))?;
+    for next in 0..2000 {
+        let name = format!("new{next}");
+        fs::write(lower.join(&name), b"new")?;
+        if fs::metadata(lower.join(&name))?.ino() != number {
+            continue;
+        }
+        let found = nix::fcntl::open(&seen.join(&name), flags, nix::sys::stat::Mode::empty())?;
+        ensure!(server.node_of(&found)? != old, "the new file is taken for the old one");
+        let error = nix::sys::stat::fstat(&held).err();
+        ensure!(error == Some(nix::errno::Errno::ESTALE), "the old file: {error:?}");
+        ensure!(fs::read(seen.join(&name))? == b"new");
+        return Ok(());
+    }
+    println!("life::a_number_used_again_is_another_object: this file system uses no number again");
     Ok(())
 }
