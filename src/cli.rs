@@ -9,12 +9,12 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use uinotify_host::{LimitOverrides, SetNextWd};
+use uinotify_host::{LimitOverrides, SetNextWd, Sources};
 
 use crate::notice::notice;
 use crate::run::EXIT_OWN_ERROR;
 use crate::settings::Settings;
-use crate::{emulate, env, fdinfo, number, process, ps, run, serve, shim_file};
+use crate::{emulate, env, fdinfo, number, process, ps, run, serve, shim_file, tree};
 
 /// Exit status of a command other than `run` that has failed.
 const EXIT_FAILURE: u8 = 1;
@@ -87,6 +87,11 @@ struct RunArguments {
     #[arg(long)]
     strict: bool,
 
+    /// Show DIR to the program through a file system of uinotify's, whose events are exact and need no kernel inotify; with
+    /// :ro nothing in it can be changed. May be given several times
+    #[arg(long, value_name = "DIR[:ro]")]
+    tree: Vec<OsString>,
+
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -152,6 +157,8 @@ enum Source {
     Auto,
     /// The kernel's own inotify
     Inotify,
+    /// The file system through which trees are shown, and nothing else
+    Fuse,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -192,11 +199,12 @@ impl From<EmulatorArguments> for Settings {
                 Limit::Queue(count) => limits.queue_events_max = Some(count),
             }
         }
-        // There is one source so far, so that `auto` has nothing to choose from.
-        match arguments.source {
-            Source::Auto | Source::Inotify => {}
-        }
         Self {
+            sources: match arguments.source {
+                Source::Auto => Sources::Auto,
+                Source::Inotify => Sources::Inotify,
+                Source::Fuse => Sources::Fuse,
+            },
             next_wd: arguments.next_wd,
             limits,
             setnextwd: match arguments.setnextwd {
@@ -211,7 +219,12 @@ impl From<EmulatorArguments> for Settings {
 
 impl From<RunArguments> for run::Options {
     fn from(arguments: RunArguments) -> Self {
-        Self { settings: arguments.emulator.into(), strict: arguments.strict, command: arguments.command }
+        Self {
+            settings: arguments.emulator.into(),
+            strict: arguments.strict,
+            trees: arguments.tree.into_iter().map(tree::argument).collect(),
+            command: arguments.command,
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! uinotify, inotify in user space: what stands behind the command.
 //!
 //! The emulator itself is in `uinotify-host`; this crate starts it beside a program ([`run`]) or for many ([`serve`]), puts the
-//! shim where a program's dynamic linker finds it ([`shim_file`]), and shows what emulators are doing ([`ps`], [`fdinfo`]).
+//! shim where a program's dynamic linker finds it ([`shim_file`]), shows trees to it through a file system of ours
+//! ([`tree`]), and shows what emulators are doing ([`ps`], [`fdinfo`]).
 
 pub mod cli;
 pub mod emulate;
@@ -21,3 +22,4 @@ pub mod serve;
 pub mod settings;
 pub mod shim_file;
 mod socket;
+pub mod tree;

@@ -95,6 +95,17 @@ pub(crate) fn raise_descriptor_limit() {
     }
 }
 
+/// Gives up all capabilities of this thread, which has to be the only one.
+pub(crate) fn give_up_capabilities() -> io::Result<()> {
+    const VERSION_3: u32 = 0x2008_0522;
+    let header = [VERSION_3, 0];
+    let none = [[0_u32; 3]; 2];
+    // SAFETY: version 3 has a header of a version and a pid and two sets of three words, which outlive the call.
+    let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
+    Errno::result(result)?;
+    Ok(())
+}
+
 /// Takes the descriptor that the caller has left open under this number.
 ///
 /// # Errors

@@ -19,13 +19,16 @@ use crate::program::{self, Unreachable};
 use crate::settings::Settings;
 use crate::shim_file::{self, SHIM};
 use crate::socket::{self, NoFolder, Socket};
+use crate::tree::{Tree, TreeError};
 use crate::{environment, nested, process};
 
 mod emulator;
+mod sandbox;
 mod signals;
 mod spawn;
 
 use emulator::EmulatorProcess;
+use sandbox::Sandbox;
 use signals::{Signals, is_for_program};
 
 /// Exit status of `run` when uinotify itself failed.
@@ -42,6 +45,8 @@ pub struct Options {
     pub settings: Settings,
     /// A program into which the shim cannot be loaded is an error, not only worth a message.
     pub strict: bool,
+    /// What the program sees through a file system of ours.
+    pub trees: Vec<Tree>,
     /// The program and its arguments; not empty.
     pub command: Vec<OsString>,
 }
@@ -57,6 +62,10 @@ pub enum RunError {
     Unreachable(Unreachable),
     /// The emulator ended before it was ready; it has said why.
     Emulator,
+    /// A tree cannot be shown.
+    Tree(TreeError),
+    /// A tree could not be shown; the process that was to become the program has said why.
+    Sandbox,
     /// The program could not be executed.
     Program {
         /// Its name as given.
@@ -97,6 +106,8 @@ impl fmt::Display for RunError {
             Self::NoSocket(no_folder) => no_folder.fmt(formatter),
             Self::NoShim(no_place) => no_place.fmt(formatter),
             Self::Unreachable(program) => write!(formatter, "{program}; not run, because of --strict"),
+            Self::Tree(error) => error.fmt(formatter),
+            Self::Sandbox => formatter.write_str("the program was not run"),
             Self::Emulator => formatter.write_str("the emulator did not start; the program was not run"),
             Self::Program { name, exists: true, errno: Errno::ENOENT } => {
                 write!(
@@ -120,7 +131,8 @@ impl std::error::Error for RunError {
             Self::Program { errno, .. } => Some(errno),
             Self::System { error, .. } => Some(error),
             Self::NoSocket(error) => Some(error),
-            Self::Unreachable(_) | Self::Emulator => None,
+            Self::Tree(error) => Some(error),
+            Self::Unreachable(_) | Self::Emulator | Self::Sandbox => None,
         }
     }
 }
@@ -138,6 +150,7 @@ pub fn run(options: &Options) -> Result<u8, RunError> {
         return Err(RunError::system("execute /proc/self/exe again")(nested::execute_again(&inherited)));
     }
     let found = check_program(options)?;
+    let sandbox = Sandbox::prepare(&options.trees).map_err(RunError::Tree)?;
 
     let socket = Socket::bind().map_err(RunError::NoSocket)?;
     let shim = shim_file::install(socket.folder()).map_err(RunError::NoShim)?;
@@ -151,13 +164,14 @@ pub fn run(options: &Options) -> Result<u8, RunError> {
 
     // From here on no signal that is to be forwarded is lost: it waits until the program is there.
     let signals = Signals::block().map_err(RunError::system("wait for signals"))?;
-    let emulator = EmulatorProcess::start(config(options, token), socket)?;
+    let (emulator, sandbox) = EmulatorProcess::start(config(options, token), socket, sandbox)?;
     if options.settings.verbose {
         notice(format_args!("emulator {}", emulator.pid()));
     }
     let environment = environment::to_strings(environment::for_program(&shim, &socket_path, token));
-    let program = spawn::spawn(&options.command, &environment, &inherited)
+    let program = spawn::spawn(&options.command, &environment, &inherited, sandbox.as_ref())
         .map_err(|error| error.into_run_error(options.command[0].clone(), found))?;
+    drop(sandbox);
     process::let_go_of_descriptors(&[signals.descriptor(), emulator.lifeline()]);
     supervise(program, emulator, &signals)
 }

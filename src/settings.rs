@@ -1,6 +1,6 @@
 //! What an emulator is told on the command line.
 
-use uinotify_host::{Admission, Config, Lifetime, LimitOverrides, SetNextWd};
+use uinotify_host::{Admission, Config, Lifetime, LimitOverrides, SetNextWd, Sources};
 
 use crate::notice::notice;
 use crate::number::show_watch_descriptor;
@@ -8,6 +8,8 @@ use crate::number::show_watch_descriptor;
 /// The settings that `run` and `serve` have in common.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
+    /// Where events may come from.
+    pub sources: Sources,
     /// The cursor of each new group, 1 to 0x7fffffff; 1 if not given.
     pub next_wd: Option<i32>,
     /// Limits in place of the kernel's.
@@ -24,6 +26,7 @@ impl Settings {
             next_wd: self.next_wd,
             limits: self.limits,
             setnextwd: self.setnextwd,
+            sources: self.sources,
             admission,
             lifetime,
             verbose: self.verbose,
@@ -33,7 +36,11 @@ impl Settings {
 
     pub(crate) fn describe(&self) {
         let limit = |value: Option<u32>| value.map_or_else(|| "kernel's".to_owned(), |value| value.to_string());
-        notice("source inotify");
+        notice(match self.sources {
+            Sources::Auto => "source auto",
+            Sources::Inotify => "source inotify",
+            Sources::Fuse => "source fuse",
+        });
         notice(format_args!(
             "limits watches={} instances={} queue={}",
             limit(self.limits.watches_max),

@@ -12,6 +12,7 @@ use nix::unistd::{ForkResult, Pid, dup2_stderr, fork, pipe2};
 use uinotify_host::{Config, Emulator};
 
 use super::RunError;
+use super::sandbox::Sandbox;
 use crate::notice::notice;
 use crate::process;
 use crate::socket::Socket;
@@ -26,7 +27,12 @@ pub(super) struct EmulatorProcess {
 
 impl EmulatorProcess {
     /// Forks the emulator and waits until it is ready. Programs can connect from then on.
-    pub(super) fn start(config: Config, socket: Socket) -> Result<Self, RunError> {
+    /// The program's process gets the sandbox back.
+    pub(super) fn start(
+        config: Config,
+        socket: Socket,
+        sandbox: Option<Sandbox>,
+    ) -> Result<(Self, Option<Sandbox>), RunError> {
         let purpose = "start the emulator";
         let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(RunError::system(purpose));
         let (lifeline_reader, lifeline) = pipe()?;
@@ -36,7 +42,7 @@ impl EmulatorProcess {
         match unsafe { fork() }.map_err(RunError::system(purpose))? {
             ForkResult::Child => {
                 drop((lifeline, ready_reader));
-                let status = match serve(config, socket, &lifeline_reader, ready) {
+                let status = match serve(config, socket, sandbox, &lifeline_reader, ready) {
                     Ok(()) => 0,
                     Err(error) => {
                         notice(format_args!("emulator {}: {error}", std::process::id()));
@@ -53,7 +59,7 @@ impl EmulatorProcess {
                     let _ = fs::remove_file(&socket_path);
                     return Err(RunError::Emulator);
                 }
-                Ok(Self { pid: child, lifeline, socket_path })
+                Ok((Self { pid: child, lifeline, socket_path }, sandbox))
             }
         }
     }
@@ -77,14 +83,24 @@ impl EmulatorProcess {
 }
 
 /// What the emulator's process does. The socket's path is unlinked when this returns.
-fn serve(config: Config, mut socket: Socket, lifeline: &OwnedFd, ready: OwnedFd) -> io::Result<()> {
+fn serve(
+    config: Config,
+    mut socket: Socket,
+    sandbox: Option<Sandbox>,
+    lifeline: &OwnedFd,
+    ready: OwnedFd,
+) -> io::Result<()> {
     let listeners = socket.take_listeners();
     let mut kept: Vec<RawFd> = listeners.iter().map(AsRawFd::as_raw_fd).collect();
     kept.extend([lifeline.as_raw_fd(), ready.as_raw_fd()]);
+    kept.extend(sandbox.iter().flat_map(Sandbox::descriptors_of_emulator));
     process::let_go_of_descriptors(&kept);
     process::stand_alone()?;
 
-    let emulator = Emulator::new(config)?;
+    let mut emulator = Emulator::new(config)?;
+    if let Some(sandbox) = sandbox {
+        sandbox.give_to(&mut emulator)?;
+    }
     give_standard_error_back_with(lifeline.try_clone()?)?;
     File::from(ready).write_all(&[0])?;
     emulator.serve(&listeners, lifeline.as_fd())

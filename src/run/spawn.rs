@@ -11,14 +11,21 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{ForkResult, Pid, execvpe, fork, pipe2};
 
+use super::sandbox::Sandbox;
 use super::{EXIT_CANNOT_EXECUTE, RunError};
 use crate::inherited::Inherited;
+use crate::notice::notice;
 use crate::process;
+
+/// In the place of the errno of a program that could not be executed.
+const SANDBOX_FAILED: i32 = -1;
 
 /// Why there is no program.
 pub(super) enum SpawnError {
     /// It could not be executed.
     Execute(Errno),
+    /// It could not be shown a tree, and the reason was said.
+    Sandbox,
     /// There was no process to execute it.
     Fork(Errno),
 }
@@ -27,14 +34,20 @@ impl SpawnError {
     pub(super) fn into_run_error(self, name: OsString, exists: bool) -> RunError {
         match self {
             Self::Execute(errno) => RunError::Program { name, exists, errno },
+            Self::Sandbox => RunError::Sandbox,
             Self::Fork(errno) => RunError::system("start a process")(errno),
         }
     }
 }
 
 /// Starts `command`, sought in `PATH` as a shell does, with `environment` and all else as this process had it at its
-/// start.
-pub(super) fn spawn(command: &[OsString], environment: &[CString], inherited: &Inherited) -> Result<Pid, SpawnError> {
+/// start, in the sandbox.
+pub(super) fn spawn(
+    command: &[OsString],
+    environment: &[CString],
+    inherited: &Inherited,
+    sandbox: Option<&Sandbox>,
+) -> Result<Pid, SpawnError> {
     // The kernel ends each argument of this process with NUL, so none can contain one.
     let arguments: Vec<_> = command.iter().filter_map(|part| CString::new(part.as_bytes()).ok()).collect();
     // Closed by a successful exec; otherwise it brings the errno.
@@ -43,6 +56,12 @@ pub(super) fn spawn(command: &[OsString], environment: &[CString], inherited: &I
     // SAFETY: this process has one thread, so no lock can be held by a thread that the child lacks.
     match unsafe { fork() }.map_err(SpawnError::Fork)? {
         ForkResult::Child => {
+            if let Some(Err(problem)) = sandbox.map(Sandbox::enter) {
+                notice(problem);
+                let _ = File::from(failure_writer).write_all(&SANDBOX_FAILED.to_ne_bytes());
+                // SAFETY: as below.
+                unsafe { libc::_exit(EXIT_CANNOT_EXECUTE.into()) }
+            }
             let errno = match inherited.restore() {
                 Ok(()) => match execvpe(&arguments[0], &arguments, environment) {
                     Ok(never) => match never {},
@@ -61,7 +80,10 @@ pub(super) fn spawn(command: &[OsString], environment: &[CString], inherited: &I
                 Err(_) => Ok(child),
                 Ok(()) => {
                     let _ = process::exit_status(child);
-                    Err(SpawnError::Execute(Errno::from_raw(i32::from_ne_bytes(errno))))
+                    Err(match i32::from_ne_bytes(errno) {
+                        SANDBOX_FAILED => SpawnError::Sandbox,
+                        errno => SpawnError::Execute(Errno::from_raw(errno)),
+                    })
                 }
             }
         }

@@ -139,7 +139,7 @@ pub(crate) fn serve(arguments: &[String]) -> Result<()> {
                 let path = std::str::from_utf8(line.get(..length).unwrap_or_default())?;
                 // As a program would send it: opened by its link it leads to no look-up here.
                 let object = open(path.trim_end(), OFlag::O_PATH, Mode::empty())?;
-                match mount.node_of(object.as_fd()) {
+                match mount.number().node_of(object.as_fd()) {
                     Some(node) => writeln!(output, "{}", node.0)?,
                     None => writeln!(output, "none")?,
                 }

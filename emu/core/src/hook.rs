@@ -147,3 +147,53 @@ pub enum FsEvent<'a> {
     /// The file system of an object was unmounted, for good: its watches end. One for each watched object.
     Unmount(Object),
 }
+
+impl<'a> FsEvent<'a> {
+    /// The same event for a caller who numbers objects in another way, as one does that has several sources.
+    #[must_use]
+    pub fn map_objects(self, map: impl Fn(ObjectId) -> ObjectId) -> Self {
+        let object = |object: Object| Object { id: map(object.id), ..object };
+        let subject = |subject: Subject<'a>| Subject {
+            object: object(subject.object),
+            entry: subject.entry.map(|entry| Entry { directory: map(entry.directory), ..entry }),
+            ..subject
+        };
+        let entry = |entry: Entry<'a>| Entry { directory: map(entry.directory), ..entry };
+        match self {
+            Self::Open { subject: of, exec } => Self::Open { subject: subject(of), exec },
+            Self::Access(of) => Self::Access(subject(of)),
+            Self::Modify(of) => Self::Modify(subject(of)),
+            Self::Close { subject: of, writable } => Self::Close { subject: subject(of), writable },
+            Self::Change { subject: of, change } => Self::Change { subject: subject(of), change },
+            Self::Create { entry: of, directory } => Self::Create { entry: entry(of), directory },
+            Self::Delete { entry: of, directory } => Self::Delete { entry: entry(of), directory },
+            Self::Rename { moved, from, to, replaced } => Self::Rename {
+                moved: object(moved),
+                from: entry(from),
+                to: entry(to),
+                replaced: replaced.map(object),
+            },
+            Self::LinkCount(of) => Self::LinkCount(object(of)),
+            Self::Gone(of) => Self::Gone(object(of)),
+            Self::Unmount(of) => Self::Unmount(object(of)),
+        }
+    }
+
+    /// The objects whose watches may be told of it.
+    pub fn objects(&self) -> impl Iterator<Item = ObjectId> + use<> {
+        let of = |subject: &Subject<'_>| {
+            [subject.entry.map(|entry| entry.directory), Some(subject.object.id), None, None]
+        };
+        let objects = match self {
+            Self::Open { subject, .. } | Self::Close { subject, .. } | Self::Change { subject, .. } => of(subject),
+            Self::Access(subject) | Self::Modify(subject) => of(subject),
+            Self::Create { entry, .. } | Self::Delete { entry, .. } => [Some(entry.directory), None, None, None],
+            Self::Rename { moved, from, to, replaced } => {
+                let replaced = replaced.map(|object| object.id);
+                [Some(from.directory), Some(to.directory), replaced, Some(moved.id)]
+            }
+            Self::LinkCount(object) | Self::Gone(object) | Self::Unmount(object) => [Some(object.id), None, None, None],
+        };
+        objects.into_iter().flatten()
+    }
+}

@@ -5,7 +5,7 @@
 //! order that is said here (EVENT-13).
 
 use crate::allocator::Wd;
-use crate::engine::{Engine, ObjectId, note_readable};
+use crate::engine::{Engine, GroupId, ObjectId, note_readable};
 use crate::event::Event;
 use crate::hook::{Change, Entry, FsEvent, Kind, Object, Subject};
 use crate::index::Place;
@@ -100,6 +100,11 @@ impl Engine {
             self.groups.get(id)?.watches.mask(wd)
         });
         Mask::from_bits_retain(masks.fold(0, |all, mask| all | mask) & ASKED)
+    }
+
+    /// The groups that watch an object, for whatever.
+    pub fn watchers(&self, object: ObjectId) -> impl Iterator<Item = GroupId> {
+        self.objects.watches_of(object).filter_map(|(place, _)| self.places.get(place.0 as usize).copied())
     }
 
     /// Whether any group watches an object, for whatever.

@@ -11,6 +11,8 @@ pub struct Config {
     pub limits: LimitOverrides,
     /// What `INOTIFY_IOC_SETNEXTWD` does.
     pub setnextwd: SetNextWd,
+    /// Where events may come from.
+    pub sources: Sources,
     /// Who may open instances.
     pub admission: Admission,
     /// When the emulator ends.
@@ -19,6 +21,19 @@ pub struct Config {
     pub verbose: bool,
     /// The command that runs under this emulator, for `ps`.
     pub command: Vec<String>,
+}
+
+/// Where events may come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sources {
+    /// For each watched object the most faithful source that there is for it: what is in a tree that is shown through a file system of
+    /// ours has its events from that, all else from kernel inotify.
+    #[default]
+    Auto,
+    /// Kernel inotify alone.
+    Inotify,
+    /// File systems of ours alone. Nothing else can be watched: ENOSPC.
+    Fuse,
 }
 
 /// Who may open instances.

@@ -4,6 +4,7 @@ mod answers;
 mod description;
 mod inquiries;
 mod sessions;
+mod trees;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,7 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{SockFlag, accept4};
 use slab::Slab;
-use uinotify_core::Engine;
+use uinotify_core::{Engine, GroupId};
 use uinotify_wire::{Reply, Request, RequestKind};
 
 use crate::calibration::Weights;
@@ -33,6 +34,7 @@ use crate::reply::{Relay, ReplyObject, error};
 use crate::sender::Sender;
 use crate::session::{Session, Tools};
 use crate::settle_page::SettlePage;
+use crate::trees::Trees;
 use crate::vigil::Vigil;
 
 /// Requests that one program may have served before others get their turn.
@@ -60,6 +62,10 @@ pub struct Emulator {
     tools: Tools,
     sessions: BTreeMap<u64, Session>,
     sessions_made: u64,
+    /// The session of each group.
+    groups: BTreeMap<GroupId, u64>,
+    trees: Trees,
+    awaited: Option<AwaitedTrees>,
     connections: Slab<Connection>,
     page: Option<SettlePage>,
     closer: Closer,
@@ -81,11 +87,14 @@ enum Token {
     Connection(usize),
     /// Our end of a session's socketpair.
     End(u64),
-    Source(u64),
+    /// A session's kernel instance.
+    Kernel(u64),
+    Tree(usize),
+    Announcements,
 }
 
 impl Token {
-    const KINDS: u64 = 5;
+    const KINDS: u64 = 7;
 
     fn encode(self) -> u64 {
         let (kind, index) = match self {
@@ -93,7 +102,9 @@ impl Token {
             Self::Listener(index) => (1, index as u64),
             Self::Connection(key) => (2, key as u64),
             Self::End(session) => (3, session),
-            Self::Source(session) => (4, session),
+            Self::Kernel(session) => (4, session),
+            Self::Tree(index) => (5, index as u64),
+            Self::Announcements => (6, 0),
         };
         index * Self::KINDS + kind
     }
@@ -106,10 +117,14 @@ impl Token {
             1 => Self::Listener(index as usize),
             2 => Self::Connection(index as usize),
             3 => Self::End(index),
-            _ => Self::Source(index),
+            4 => Self::Kernel(index),
+            5 => Self::Tree(index as usize),
+            _ => Self::Announcements,
         }
     }
 }
+
+use trees::AwaitedTrees;
 
 impl Emulator {
     /// An emulator without instances.
@@ -127,6 +142,9 @@ impl Emulator {
             tools: Tools::new(Engine::new(uinotify_core::Config::default()), weights),
             sessions: BTreeMap::new(),
             sessions_made: 0,
+            groups: BTreeMap::new(),
+            trees: Trees::default(),
+            awaited: None,
             connections: Slab::new(),
             page,
             closer: Closer::start()?,
@@ -154,7 +172,8 @@ impl Emulator {
         let (mut is_alone, mut looks) = (false, 0);
         let mut events = [EpollEvent::empty(); 64];
         loop {
-            let is_unused = is_alone && self.sessions.is_empty();
+            self.let_go_unwatched();
+            let is_unused = is_alone && self.sessions.is_empty() && self.trees.is_empty();
             if !is_unused {
                 looks = 0;
             }
@@ -169,6 +188,7 @@ impl Emulator {
                 EpollTimeout::NONE
             };
             while let Some(id) = self.lulls.end_one() {
+                self.trees.rest();
                 self.end_lull(id);
             }
             let timeout = self.lulls.shorten(timeout);
@@ -177,7 +197,11 @@ impl Emulator {
                 count => count?,
             };
             for event in &events[..count] {
-                match Token::decode(event.data()) {
+                let token = Token::decode(event.data());
+                if !matches!(token, Token::Tree(_)) {
+                    self.trees.rest();
+                }
+                match token {
                     Token::Lifeline => {
                         let mut byte = [0];
                         is_alone = matches!(nix::unistd::read(lifeline, &mut byte), Ok(0));
@@ -195,12 +219,14 @@ impl Emulator {
                     }
                     Token::Connection(key) => self.serve_connection(key),
                     Token::End(id) => self.serve_end(id, event.events()),
-                    Token::Source(id) => {
+                    Token::Kernel(id) => {
                         if let Some(session) = self.sessions.get_mut(&id) {
                             session.deliver(&mut self.tools);
                             self.update_interest(id);
                         }
                     }
+                    Token::Tree(index) => self.serve_tree(index),
+                    Token::Announcements => self.receive_announcement(),
                 }
             }
         }
@@ -357,6 +383,7 @@ impl Emulator {
     }
 
     fn serve_on_connection(&mut self, key: usize, request: &Request<'_>, mut descriptors: Vec<OwnedFd>) {
+        self.settle_trees();
         let Some(connection) = self.connections.get_mut(key) else { return };
         if !is_of_instance(request.kind) || connection.session.is_none() {
             descriptors.drain(..).for_each(close_apart);
@@ -459,6 +486,7 @@ impl Emulator {
     }
 
     fn serve_on_end(&mut self, id: u64, request: Result<Request<'_>, Refusal>, descriptors: Vec<OwnedFd>) {
+        self.settle_trees();
         let mut descriptors = descriptors.into_iter();
         let object = descriptors.next().and_then(ReplyObject::new);
         match (request, object) {
@@ -516,11 +544,12 @@ impl Emulator {
         let line = session.line.as_ref().map(crate::settle_page::Line::offset);
         // Both: a socket of our user's making may have been handed to another.
         let is_sent_by_us = self.inbox.sender().is_some_and(Sender::is_ourselves);
-        let sent = match (&self.page, line) {
-            (Some(page), Some(offset)) if peer.is_ourselves() && is_sent_by_us => {
+        let is_trusted = peer.is_ourselves() && is_sent_by_us;
+        let kernel = if is_trusted { session.share_kernel() } else { None };
+        let sent = match (&self.page, line, kernel) {
+            (Some(page), Some(offset), Some(kernel)) => {
                 let reply = Reply { extent: offset, ..Reply::default() };
-                let descriptors = [session.share_source(), page.readable()];
-                frame::send(connection.as_fd(), [&reply.encode(), &[]], &descriptors)
+                frame::send(connection.as_fd(), [&reply.encode(), &[]], &[kernel, page.readable()])
             }
             _ => frame::send(connection.as_fd(), [&error(Errno::EPERM).encode(), &[]], &[]),
         };
@@ -601,7 +630,7 @@ mod tests {
     #[test]
     fn tokens_survive() {
         for token in
-            [Token::Lifeline, Token::Listener(1), Token::Connection(7), Token::End(9), Token::Source(u64::MAX / 8)]
+            [Token::Lifeline, Token::Listener(1), Token::Connection(7), Token::End(9), Token::Kernel(9), Token::Tree(3), Token::Announcements, Token::End(u64::MAX / 8)]
         {
             assert_eq!(Token::decode(token.encode()), token);
         }

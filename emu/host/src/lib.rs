@@ -3,6 +3,7 @@
 //! It joins the core, which knows what inotify means, with a source, which knows what happens, and with the sockets over which
 //! programs ask and read. One thread does all of it; what might block it is handed to others.
 
+mod announcement;
 mod calibration;
 mod closer;
 mod config;
@@ -21,12 +22,16 @@ mod session;
 mod settle_page;
 pub mod status;
 mod text_file;
+mod told;
+mod trees;
 mod vigil;
 mod window;
 
-pub use config::{Admission, Config, Lifetime, LimitOverrides, SetNextWd};
+pub use announcement::{announce, announcements};
+pub use config::{Admission, Config, Lifetime, LimitOverrides, SetNextWd, Sources};
 pub use emulator::Emulator;
 pub use fdinfo::{EmulatorAddress, query_fdinfo};
 pub use limits::MachineLimits;
 pub use status::query_status;
 pub use uinotify_core::Mask;
+pub use uinotify_source::fuse::{Mount, MountOptions};

@@ -1,6 +1,8 @@
-//! One instance: the core's group, the source behind it and the socket to its programs.
+//! One instance: the core's group, what it watches and the socket to its programs.
 
-use std::collections::BTreeMap;
+mod information;
+mod kernel;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -11,8 +13,8 @@ use nix::sys::socket::{
     sockopt,
 };
 use nix::sys::stat::fstat;
-use uinotify_core::{AddMask, Delivery, Engine, Event, GroupId, Mask, ObjectId, Output, Wd};
-use uinotify_source::inotify::{Instance, KernelWd, Record, Records, Shown};
+use uinotify_core::{AddMask, Added, Engine, Event, GroupId, ObjectId, Output, Wd};
+use uinotify_source::inotify::{Instance, Record, Records};
 use uinotify_wire::{
     EVENT_BYTES_MAX, EVENT_HEADER_BYTES, InstanceName, NAME_BYTES_MAX, PLUG, REPLY_EVENTS_BYTES_MAX, Reply,
 };
@@ -23,7 +25,10 @@ use crate::connection::Peer;
 use crate::paths::Paths;
 use crate::reply::is_packet_socket;
 use crate::settle_page::Line;
+use crate::trees::{Trees, is_in_tree};
 use crate::window::Window;
+
+pub(crate) use kernel::kernel_wd;
 
 /// Asked for the emulator's end; the kernel doubles it. A raw reader is refilled when a quarter is left (the kernel's rule for
 /// EPOLLOUT), so the window takes half.
@@ -48,7 +53,10 @@ pub(crate) struct Session {
     pub(crate) line: Option<Line>,
     /// The inode of the program's end, by which /proc/PID/fd shows it.
     pub(crate) program_inode: u64,
-    source: Instance,
+    /// Watches objects that are in no tree of ours.
+    kernel: Option<Instance>,
+    /// How many watches are on objects of our trees.
+    tree_watches: usize,
     end: OwnedFd,
     window: Window,
     paths: Paths,
@@ -68,11 +76,19 @@ pub(crate) struct Tools {
     pub(crate) weights: Weights,
     buffer: Vec<u8>,
     record: Vec<u8>,
+    /// Objects whose watch has ended.
+    pub(crate) unwatched: Vec<ObjectId>,
 }
 
 impl Tools {
     pub(crate) fn new(engine: Engine, weights: Weights) -> Self {
-        Self { engine, weights, buffer: vec![0; SOURCE_BUFFER_BYTES], record: Vec::with_capacity(EVENT_BYTES_MAX) }
+        Self {
+            engine,
+            weights,
+            buffer: vec![0; SOURCE_BUFFER_BYTES],
+            record: Vec::with_capacity(EVENT_BYTES_MAX),
+            unwatched: Vec::new(),
+        }
     }
 }
 
@@ -81,24 +97,15 @@ pub(crate) fn errno(core: uinotify_core::Errno) -> Errno {
     Errno::from_raw(core.raw())
 }
 
-fn object(wd: KernelWd) -> ObjectId {
-    ObjectId(u64::from(wd.0.cast_unsigned()))
-}
-
-fn kernel_wd(object: ObjectId) -> KernelWd {
-    // An object's number was made from an i32.
-    KernelWd((object.0 as u32).cast_signed())
-}
-
 impl Session {
-    /// A new instance, and the program's end.
+    /// A new instance, and the program's end. Without `kernel` only trees of ours can be watched.
     pub(crate) fn open(
         group: GroupId,
         creator: Peer,
         name: InstanceName,
         nonblocking: bool,
+        kernel: Option<Instance>,
     ) -> io::Result<(Self, OwnedFd)> {
-        let source = Instance::new()?;
         let (end, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         let mut path = [0; NAME_BYTES_MAX];
         let length = name.write(&mut path);
@@ -120,7 +127,8 @@ impl Session {
                 creator,
                 line: None,
                 program_inode: fstat(&theirs)?.st_ino,
-                source,
+                kernel,
+                tree_watches: 0,
                 end,
                 window,
                 paths: Paths::default(),
@@ -150,34 +158,29 @@ impl Session {
         self.is_cut_off
     }
 
-    /// The kernel instance.
-    pub(crate) fn source(&self) -> BorrowedFd<'_> {
-        self.source.as_fd()
-    }
-
-    /// The kernel instance, for a program of the same user.
-    pub(crate) fn share_source(&mut self) -> BorrowedFd<'_> {
-        self.source.set_shared();
-        self.source.as_fd()
-    }
-
-    /// What is left when the programs have closed their ends: the kernel instance, with what it watches.
-    pub(crate) fn close(self, engine: &mut Engine) -> (Instance, Vec<KernelWd>) {
-        let watched = engine.close_group(self.group).into_iter().map(kernel_wd).collect();
+    /// What is left when the programs have closed their ends: the kernel instance, and what was watched.
+    pub(crate) fn close(self, engine: &mut Engine) -> (Option<Instance>, Vec<ObjectId>) {
+        let watched = engine.close_group(self.group);
         // What was sent to it and never received may be anything.
         close_apart(self.end);
-        (self.source, watched)
+        (self.kernel, watched)
     }
 
-    /// What /proc/PID/fdinfo/N shows of the program's descriptor, which has `flags`. The kernel's list of the source is exact at
-    /// this moment: it lacks also watches whose IN_IGNORED is still on its way. With the permission bits of the file.
-    pub(crate) fn information(&self, engine: &Engine, flags: u32) -> io::Result<(String, u32)> {
-        let watches: BTreeMap<_, _> = engine
-            .watches(self.group)
-            .map(|watch| (kernel_wd(watch.object), Shown { wd: watch.wd.0, mask: watch.mask }))
-            .collect();
-        let information = self.source.information()?;
-        Ok((information.shown(flags, |kernel| watches.get(&kernel).copied()), information.mode))
+    /// What /proc/PID/fdinfo/N shows of the program's descriptor, which has `flags`, with the permission bits of the file.
+    pub(crate) fn information(&self, engine: &Engine, trees: &Trees, flags: u32) -> io::Result<(String, u32)> {
+        match &self.kernel {
+            Some(kernel) if self.tree_watches == 0 => self.kernel_information(kernel, engine, flags),
+            _ => self.mixed_information(engine, trees, flags),
+        }
+    }
+
+    /// Where its events come from, for people.
+    pub(crate) fn source_name(&self) -> &'static str {
+        match (&self.kernel, self.tree_watches) {
+            (Some(_), 0) => "inotify",
+            (Some(_), _) => "fuse, inotify",
+            (None, _) => "fuse",
+        }
     }
 
     /// The path with which an object was first added.
@@ -223,19 +226,12 @@ impl Session {
         }
     }
 
-    /// A cycle: takes what the source holds, and sends what the window has room for.
+    /// A cycle: takes what the kernel instance holds, and sends what the window has room for.
     pub(crate) fn deliver(&mut self, tools: &mut Tools) {
         self.begin_cycle();
         self.drain(tools);
         self.fill_window(tools);
         self.end_cycle();
-    }
-
-    /// A cycle, if the source holds anything.
-    pub(crate) fn deliver_held(&mut self, tools: &mut Tools) {
-        if self.source.queued_bytes() > 0 {
-            self.deliver(tools);
-        }
     }
 
     /// The reader has paused: whoever reads next may be one that only sees the socket.
@@ -252,6 +248,20 @@ impl Session {
         self.end_cycle();
     }
 
+    /// Something is about to be told to the core of which this group may learn: how long its queue is before.
+    pub(crate) fn begin_to_tell(&mut self, engine: &mut Engine) -> usize {
+        self.begin_cycle();
+        self.acknowledge(engine);
+        engine.queue_len(self.group)
+    }
+
+    /// It was told, and the queue had this length before.
+    pub(crate) fn end_telling(&mut self, tools: &mut Tools, length: usize) {
+        self.arrived += tools.engine.queue_len(self.group).saturating_sub(length);
+        self.fill_window(tools);
+        self.end_cycle();
+    }
+
     fn begin_cycle(&self) {
         if let Some(line) = &self.line {
             line.begin_cycle();
@@ -264,78 +274,21 @@ impl Session {
         }
     }
 
-    /// Takes into the core everything that the source holds at this moment, and so everything whose system call has returned.
-    fn drain(&mut self, tools: &mut Tools) {
-        self.take_held(tools);
-        if std::mem::take(&mut self.has_lost_events) {
-            self.find_ended_watches(tools);
-        }
-        self.forget_paths(&mut tools.engine);
-    }
-
-    /// Reads just the bytes that are queued at one moment. What a read finds queued then, the kernel has compared and kept
-    /// apart; an event that comes while the read goes on has been compared with nothing, as its predecessor was just taken away.
-    fn take_held(&mut self, tools: &mut Tools) {
-        let mut held = self.source.queued_bytes();
-        let mut is_adjacent = false;
-        let mut buffer = std::mem::take(&mut tools.buffer);
-        while held > 0 {
-            let room = held.min(buffer.len());
-            let length = self.source.read(&mut buffer[..room]).unwrap_or(0);
-            if length == 0 {
-                break;
-            }
-            self.acknowledge(&mut tools.engine);
-            let queued_before = tools.engine.queue_len(self.group);
-            for record in Records::new(&buffer[..length]) {
-                self.deliver_record(&mut tools.engine, record, is_adjacent);
-                is_adjacent = true;
-            }
-            self.arrived += tools.engine.queue_len(self.group).saturating_sub(queued_before);
-            held -= length;
-        }
-        tools.buffer = buffer;
-    }
-
-    fn deliver_record(&mut self, engine: &mut Engine, record: Record<'_>, adjacent: bool) {
-        if engine.is_full(self.group) {
-            self.acknowledge(engine);
-        }
-        if record.mask & Mask::IN_Q_OVERFLOW.bits() != 0 {
-            engine.source_overflowed(self.group);
-            self.has_lost_events = true;
-            return;
-        }
-        // An unknown number is that of a watch that was refused: the core is told of no wd that it has, and drops the event.
-        let wd = engine.watch_of(self.group, object(KernelWd(record.wd))).unwrap_or(Wd(0));
-        let Record { mask, cookie, name, .. } = record;
-        // What the kernel keeps from its readers, exec's mark on an OPEN, does not come this far (docs/differences.md).
-        engine.deliver(self.group, wd, Delivery { mask, cookie, name, hidden: 0, adjacent });
-    }
-
-    /// The kernel's queue was full: an IN_IGNORED may be among what it dropped, as it would have been for the program.
-    fn find_ended_watches(&mut self, tools: &mut Tools) {
-        let Ok(living) = self.source.information().map(|information| information.living()) else {
-            // No descriptor left for it: the next time.
-            self.has_lost_events = true;
-            return;
-        };
-        // Those whose IN_IGNORED is still to come end by it.
-        self.take_held(tools);
-        let watches: Vec<_> = tools.engine.watches(self.group).map(|watch| (watch.wd, watch.object)).collect();
-        for (wd, watched) in watches {
-            if !living.contains(&kernel_wd(watched)) {
-                // It is known, as the list shows.
-                let _ = tools.engine.end_watch_silently(self.group, wd);
-            }
-        }
-    }
-
-    fn forget_paths(&mut self, engine: &mut Engine) {
-        while let Some(output) = engine.poll_output() {
+    /// Watches that have ended in this group, the only one that the core was told of.
+    fn forget_ended(&mut self, tools: &mut Tools) {
+        while let Some(output) = tools.engine.poll_output() {
             if let Output::Unwatched { object, .. } = output {
-                self.paths.remove(object);
+                self.forget(object);
+                tools.unwatched.push(object);
             }
+        }
+    }
+
+    /// The watch on an object has ended.
+    pub(crate) fn forget(&mut self, object: ObjectId) {
+        self.paths.remove(object);
+        if is_in_tree(object) {
+            self.tree_watches -= 1;
         }
     }
 
@@ -343,6 +296,7 @@ impl Session {
     fn fill_window(&mut self, tools: &mut Tools) {
         if let Some(line) = &self.line
             && self.window.is_empty()
+            && self.tree_watches == 0
             && tools.engine.queue_len(self.group) == 1
         {
             // Sending wakes a reader, who may run before this cycle has ended.
@@ -371,7 +325,8 @@ impl Session {
             edges = edges.saturating_sub(1);
         }
         if let Some(line) = &self.line {
-            line.set_more(self.has_more(&tools.engine));
+            // What a file system of ours is still to be told by the kernel, nobody else can see.
+            line.set_more(self.tree_watches > 0 || self.has_more(&tools.engine));
         }
     }
 
@@ -416,58 +371,41 @@ impl Session {
         Reply { value: i32::try_from(bytes).unwrap_or(i32::MAX), ..reply }
     }
 
-    /// `AddWatch`, once the kernel watches the object, or has refused to.
-    pub(crate) fn add_watch(
+    /// `AddWatch` for an object of a tree.
+    pub(crate) fn add_tree_watch(
         &mut self,
         tools: &mut Tools,
-        armed: Result<KernelWd, Errno>,
+        object: ObjectId,
         mask: AddMask,
         path: &[u8],
-    ) -> Result<Wd, Errno> {
-        let engine = &mut tools.engine;
-        if armed == Err(Errno::ENOSPC) {
-            // The kernel's own limit: what it did to its cursor has to be done to ours.
-            engine.burn_wd(self.group);
-        }
-        let kernel = armed?;
-        let added = match engine.add_watch(self.group, object(kernel), mask) {
-            Ok(added) => added,
-            Err(refusal) => {
-                if engine.watch_of(self.group, object(kernel)).is_none() {
-                    // Its IN_IGNORED finds no watch.
-                    let _ = self.source.unwatch(kernel);
-                }
-                return Err(errno(refusal));
-            }
-        };
+    ) -> Result<Added, Errno> {
+        let added = tools.engine.add_watch(self.group, object, mask).map_err(errno)?;
         if added.new {
-            self.paths.insert(object(kernel), path);
+            self.paths.insert(object, path);
+            self.tree_watches += 1;
+            if let Some(line) = &self.line {
+                line.set_more(true);
+            }
         }
-        Ok(added.wd)
+        Ok(added)
     }
 
-    /// Sets up the kernel's watch.
-    pub(crate) fn arm(&self, engine: &Engine, watched: BorrowedFd<'_>, bits: u32) -> Result<KernelWd, Errno> {
-        const NOTHING: u32 = libc::IN_MASK_ADD | libc::IN_ISDIR;
-        if bits & libc::IN_MASK_CREATE == 0 {
-            return self.source.watch(watched, bits);
-        }
-        // Before 4.18 a kernel refuses the flag or, worse, ignores it: adding nothing finds out whether there is a watch.
-        let kernel = self.source.watch(watched, NOTHING)?;
-        if engine.watch_of(self.group, object(kernel)).is_some() {
-            return Err(Errno::EEXIST);
-        }
-        self.source.watch(watched, bits & !libc::IN_MASK_CREATE)
-    }
-
-    /// `RemoveWatch`: the kernel's IN_IGNORED follows what it had queued before.
+    /// `RemoveWatch`: the IN_IGNORED follows what was queued before.
     pub(crate) fn remove_watch(&mut self, tools: &mut Tools, wd: Wd) -> Result<(), Errno> {
         self.begin_cycle();
         // It may have ended by itself, with the IN_IGNORED still on its way.
         self.drain(tools);
         let result = tools.engine.object_of(self.group, wd).map_err(errno).and_then(|watched| {
-            let result = self.source.unwatch(kernel_wd(watched));
-            self.drain(tools);
+            if !is_in_tree(watched) {
+                let result = self.kernel_unwatch(watched);
+                self.drain(tools);
+                return result;
+            }
+            self.acknowledge(&mut tools.engine);
+            let queued_before = tools.engine.queue_len(self.group);
+            let result = tools.engine.remove_watch(self.group, wd).map(drop).map_err(errno);
+            self.arrived += tools.engine.queue_len(self.group).saturating_sub(queued_before);
+            self.forget_ended(tools);
             result
         });
         self.fill_window(tools);

@@ -23,7 +23,7 @@ mod sink;
 mod status;
 
 pub use device::Device;
-pub use file_system::{FileSystem, Served};
-pub use mount::{Mount, MountOptions};
+pub use file_system::{FileSystem, Served, may_read};
+pub use mount::{Mount, MountNumber, MountOptions};
 pub use request::NodeId;
 pub use sink::Sink;

@@ -3,7 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use uinotify_core::{AddMask, Wd};
+use uinotify_core::{AddMask, ObjectId, Wd};
+use uinotify_source::fuse::may_read;
 use uinotify_wire::{Reply, Request, RequestKind};
 
 use super::Emulator;
@@ -85,6 +86,11 @@ impl Emulator {
         mask.check_combination().map_err(errno)?;
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
         let group = session.group;
+        if let Some(object) = self.trees.find(object) {
+            return self.add_tree_watch(id, object, mask, path);
+        }
+        self.ensure_kernel(id, path)?;
+        let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
         // What has ended before this call has given its number back.
         session.deliver_held(&mut self.tools);
         if !self.tools.engine.has_watch_room(group) {
@@ -101,5 +107,21 @@ impl Emulator {
         }
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
         session.add_watch(&mut self.tools, armed, mask, path)
+    }
+
+    fn add_tree_watch(&mut self, id: u64, object: ObjectId, mask: AddMask, path: &[u8]) -> Result<Wd, Errno> {
+        let lower = self.trees.lower_object(object)?;
+        with_rights_of(self.inbox.sender(), lower.as_fd(), || may_read(&*lower))?;
+        let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
+        session.deliver_held(&mut self.tools);
+        if !self.tools.engine.has_watch_room(session.group) {
+            self.make_room();
+        }
+        let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
+        let added = session.add_tree_watch(&mut self.tools, object, mask, path)?;
+        if added.new {
+            self.trees.hold(object);
+        }
+        Ok(added.wd)
     }
 }

@@ -31,7 +31,7 @@ impl Emulator {
 
     fn describe(&self, session: &Session, flags: u32) -> Answer {
         session
-            .information(&self.tools.engine, flags)
+            .information(&self.tools.engine, &self.trees, flags)
             .and_then(|(text, mode)| text_file::open(text.as_bytes(), mode))
             .map(Some)
             .map_err(|problem| errno_of(&problem))

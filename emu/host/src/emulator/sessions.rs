@@ -1,19 +1,22 @@
 //! Opening and closing of sessions.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
-use uinotify_core::OwnerId;
+use uinotify_core::{GroupId, OwnerId};
+use uinotify_source::inotify::Instance;
 use uinotify_wire::{InstanceName, Reply, Request};
 
 use super::{Emulator, Token, say};
-use crate::config::Admission;
+use crate::config::{Admission, Sources};
 use crate::connection::Peer;
 use crate::frame;
 use crate::reply::error;
-use crate::session::{Session, errno};
+use crate::session::{Session, errno, kernel_wd};
 use crate::settle_page::SettlePage;
+use crate::trees::is_in_tree;
 
 impl Emulator {
     pub(super) fn open_session(&mut self, key: usize, peer: Peer, request: &Request<'_>) {
@@ -65,8 +68,10 @@ impl Emulator {
         let group = self.tools.engine.create_group(OwnerId(peer.uid), limits).map_err(errno)?;
         let id = self.sessions_made + 1;
         let name = InstanceName { emulator_pid: std::process::id().into(), start_ticks: self.start_ticks, group: id };
-        let opened = Session::open(group, peer, name, flags & libc::IN_NONBLOCK != 0).and_then(|(session, theirs)| {
-            self.watch(session.source(), Token::Source(id), EpollFlags::EPOLLIN)?;
+        let opened = self.open(group, peer, name, flags & libc::IN_NONBLOCK != 0).and_then(|(session, theirs)| {
+            if let Some(kernel) = session.kernel() {
+                self.watch(kernel, Token::Kernel(id), EpollFlags::EPOLLIN)?;
+            }
             self.watch(session.end(), Token::End(id), session.interest())?;
             Ok((session, theirs))
         });
@@ -79,10 +84,56 @@ impl Emulator {
             let _ = self.tools.engine.set_cursor(group, u64::from(next_wd.cast_unsigned()));
         }
         session.line = self.page.as_mut().and_then(SettlePage::line);
+        let source = session.source_name();
         self.sessions.insert(id, session);
+        self.groups.insert(group, id);
         self.sessions_made = id;
-        self.tell(&|| format!("instance {id} for process {} by kernel inotify", peer.pid));
+        self.tell(&|| format!("instance {id} for process {} by {source}", peer.pid));
         Ok(theirs)
+    }
+
+    /// Beside trees that are shown, a kernel instance is made for the first object that is in none of them.
+    fn open(
+        &self,
+        group: GroupId,
+        peer: Peer,
+        name: InstanceName,
+        nonblocking: bool,
+    ) -> io::Result<(Session, OwnedFd)> {
+        let shows_trees = self.awaited.is_some() || !self.trees.is_empty();
+        let needs_kernel = match self.config.sources {
+            Sources::Auto => !shows_trees,
+            Sources::Inotify => true,
+            Sources::Fuse => false,
+        };
+        let kernel = if needs_kernel { Some(Instance::new()?) } else { None };
+        Session::open(group, peer, name, nonblocking, kernel)
+    }
+
+    /// Has the session watch with the kernel's inotify as well.
+    ///
+    /// # Errors
+    ///
+    /// ENOSPC where only trees may be watched, or the kernel has no instance left, with a line that says so.
+    pub(super) fn ensure_kernel(&mut self, id: u64, path: &[u8]) -> Result<(), Errno> {
+        let Some(session) = self.sessions.get_mut(&id) else { return Err(Errno::EIO) };
+        if session.kernel().is_some() {
+            return Ok(());
+        }
+        let path = String::from_utf8_lossy(path);
+        if self.config.sources == Sources::Fuse {
+            say(&format!("{path} is in no tree that is shown: it cannot be watched by --source fuse alone"));
+            return Err(Errno::ENOSPC);
+        }
+        let kernel = Instance::new().map_err(|errno| {
+            say(&format!("{path} is in no tree that is shown, and kernel inotify is not to be had: {}", errno.desc()));
+            Errno::ENOSPC
+        })?;
+        session.set_kernel(kernel);
+        if let Some(kernel) = self.sessions.get(&id).and_then(Session::kernel) {
+            self.watch(kernel, Token::Kernel(id), EpollFlags::EPOLLIN)?;
+        }
+        Ok(())
     }
 
     /// Ends the sessions whose programs are gone.
@@ -98,14 +149,23 @@ impl Emulator {
         let Some(session) = self.sessions.remove(&id) else { return };
         self.tell(&|| format!("instance {id} ended"));
         self.lulls.forget(id);
-        // A program may keep the source open, so that closing it would not take it out.
-        let _ = self.epoll.delete(session.source());
+        // A program may keep the kernel instance open, so that closing it would not take it out.
+        if let Some(kernel) = session.kernel() {
+            let _ = self.epoll.delete(kernel);
+        }
         let _ = self.epoll.delete(session.end());
         if let (Some(page), Some(line)) = (&mut self.page, &session.line) {
             page.release(line);
         }
-        let (source, watched) = session.close(&mut self.tools.engine);
-        self.closer.retire(source, watched);
+        self.groups.remove(&session.group);
+        let (kernel, watched) = session.close(&mut self.tools.engine);
+        let (in_trees, of_kernel): (Vec<_>, Vec<_>) = watched.into_iter().partition(|object| is_in_tree(*object));
+        if let Some(kernel) = kernel {
+            self.closer.retire(kernel, of_kernel.into_iter().map(kernel_wd).collect());
+        }
+        for object in in_trees {
+            self.trees.let_go(object);
+        }
         let orphans = self.connections.iter().filter(|(_, connection)| connection.session == Some(id));
         for key in orphans.map(|(key, _)| key).collect::<Vec<_>>() {
             self.dismiss(key);

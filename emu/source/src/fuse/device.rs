@@ -26,10 +26,12 @@ pub(super) enum Received {
 }
 
 impl Device {
+    /// A device whose file system is mounted, and agreed upon with the kernel by [`Mount`](super::Mount), here or in another process.
+    ///
     /// # Errors
     ///
     /// If the descriptor cannot be set to non-blocking.
-    pub(super) fn new(fd: OwnedFd) -> Result<Self, Errno> {
+    pub fn new(fd: OwnedFd) -> Result<Self, Errno> {
         let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
         fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
         Ok(Self { fd })

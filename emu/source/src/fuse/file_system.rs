@@ -7,7 +7,11 @@ mod extended;
 mod files;
 mod objects;
 
+pub use attributes::may_read;
+
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 
@@ -41,6 +45,10 @@ pub struct FileSystem {
     reply: Reply,
     /// What a read has read.
     data: Vec<u8>,
+    /// Whose request was the last one, if they wait for its reply.
+    last_thread: Option<u32>,
+    /// Whose requests were answered since settling began.
+    answered: HashSet<u32>,
 }
 
 /// What serving has come to.
@@ -99,6 +107,8 @@ impl FileSystem {
             message: vec![0; TRANSFER_BYTES_MAX as usize + 4096],
             reply: Reply::default(),
             data: vec![0; TRANSFER_BYTES_MAX as usize],
+            last_thread: None,
+            answered: HashSet::new(),
         })
     }
 
@@ -118,6 +128,7 @@ impl FileSystem {
         };
         let message = std::mem::take(&mut self.message);
         let request = message.get(..length).and_then(Request::parse);
+        self.last_thread = request.as_ref().and_then(Request::waiting_thread);
         let served = match request {
             Some(request) => self.answer(device, &request, sink),
             None => Err(Errno::EPROTO),
@@ -129,6 +140,65 @@ impl FileSystem {
     /// Gives the thread its own rights back.
     pub fn rest(&mut self) {
         self.identity.rest();
+    }
+
+    /// Handles all requests whose system call has returned by now, and perhaps some more; their hooks go to `sink`.
+    ///
+    /// However many programs ask without a pause, it comes to an end: requests are queued in order, so that a second one of a thread
+    /// that was answered since was queued later than all those.
+    ///
+    /// # Errors
+    ///
+    /// As [`serve`](Self::serve).
+    pub fn settle(&mut self, device: &Device, sink: &mut dyn Sink) -> Result<Served, Errno> {
+        self.answered.clear();
+        loop {
+            match self.serve(device, sink)? {
+                Served::One if self.comes_again() => return Ok(Served::One),
+                Served::One => {}
+                served => return Ok(served),
+            }
+        }
+    }
+
+    /// Whether the thread of the last request had another one answered before it, since `answered` is kept.
+    fn comes_again(&mut self) -> bool {
+        match self.last_thread {
+            Some(thread) => !self.answered.insert(thread),
+            None => false,
+        }
+    }
+
+    /// Keeps the number of an object, which is watched, until it is [let go](Self::let_go) as often.
+    pub fn hold(&mut self, node: NodeId) {
+        self.nodes.hold(node, 1);
+    }
+
+    /// It is watched once less.
+    pub fn let_go(&mut self, node: NodeId) {
+        self.nodes.hold(node, -1);
+        self.release_node(node);
+    }
+
+    /// The object in the lower tree, by an `O_PATH` descriptor.
+    ///
+    /// # Errors
+    ///
+    /// ESTALE if it is not known, or is no longer where it was.
+    pub fn lower_object(&mut self, node: NodeId) -> Result<Arc<OwnedFd>, Errno> {
+        self.object(node)
+    }
+
+    /// An object, as hooks tell of it.
+    #[must_use]
+    pub fn object_of(&self, node: NodeId) -> uinotify_core::Object {
+        self.nodes.object(node)
+    }
+
+    /// The number of an object's inode, as stat(2) shows it through the mount.
+    #[must_use]
+    pub fn inode_number(&self, node: NodeId) -> Option<u64> {
+        self.nodes.get(node).map(|node| self.numbering.number(node.key))
     }
 
     /// How many objects the kernel knows.

@@ -34,8 +34,7 @@ pub struct MountOptions {
 pub struct Mount {
     session: Session<Negotiation>,
     point: PathBuf,
-    /// Before Linux 4.11 nobody says.
-    device_number: Option<u64>,
+    number: MountNumber,
 }
 
 impl Mount {
@@ -64,19 +63,20 @@ impl Mount {
             Session::new(Negotiation, &point, &named).or_else(|_| Session::new(Negotiation, &point, &config))?;
         let device = Device::new(session.as_fd().try_clone_to_owned()?)?;
         let root = open(&point, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
-        Ok((Self { device_number: Status::device_of(&root).ok(), session, point }, device))
+        let number = MountNumber(Status::device_of(&root).unwrap_or(0));
+        Ok((Self { session, point, number }, device))
     }
 
-    /// Which object of this file system is behind a descriptor that a program has sent; `None` if none is.
-    ///
-    /// The kernel knows it by itself, since Linux 4.11: before, `None` always. Whoever serves may ask nothing else of such a descriptor: it would have to answer.
+    /// By which its objects are known.
     #[must_use]
-    pub fn node_of(&self, object: BorrowedFd<'_>) -> Option<NodeId> {
-        let own = self.device_number?;
-        if Status::device_of(object) != Ok(own) {
-            return None;
-        }
-        FileHandle::of(object).ok()?.0.fuse_node()
+    pub fn number(&self) -> MountNumber {
+        self.number
+    }
+
+    /// Leaves it mounted: it goes with its mount name space, or by umount(2). For a process that is about to execute a program, as the
+    /// crate's own descriptor of the device stays open until then.
+    pub fn leave(self) {
+        std::mem::forget(self);
     }
 }
 
@@ -88,6 +88,23 @@ impl Drop for Mount {
         {
             let _ = umount2(point.as_c_str(), MntFlags::MNT_DETACH);
         }
+    }
+}
+
+/// The device number of a mounted file system, by which its objects are told from others. 0 before Linux 4.11: nobody says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MountNumber(pub u64);
+
+impl MountNumber {
+    /// Which object of this file system is behind a descriptor that a program has sent; `None` if none is.
+    ///
+    /// The kernel knows it by itself, since Linux 4.11: before, `None` always. Whoever serves may ask nothing else of such a descriptor: it would have to answer.
+    #[must_use]
+    pub fn node_of(self, object: BorrowedFd<'_>) -> Option<NodeId> {
+        if self.0 == 0 || Status::device_of(object) != Ok(self.0) {
+            return None;
+        }
+        FileHandle::of(object).ok()?.0.fuse_node()
     }
 }
 

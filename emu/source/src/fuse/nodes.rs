@@ -1,7 +1,7 @@
 //! The objects that the kernel knows, each by a number of ours.
 //!
-//! A number is given to an inode when the kernel looks it up first, and lives until the kernel has forgotten it, no file is open and no
-//! known name leads through it. It is never used again, so that it is an [`ObjectId`](uinotify_core::ObjectId) too.
+//! A number is given to an inode when the kernel looks it up first, and lives until the kernel has forgotten it, no file is open, nobody
+//! watches it and no known name leads through it. It is never used again, so that it is an [`ObjectId`](uinotify_core::ObjectId) too.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -23,6 +23,8 @@ pub(super) struct Node {
     pub(super) kind: u32,
     /// How often the kernel has looked it up and not forgotten it.
     lookups: u64,
+    /// How often it is watched.
+    holds: u64,
     /// How many open files it has.
     pub(super) opens: u32,
     /// The names that lead to it, the one that was used last behind the others.
@@ -93,6 +95,7 @@ impl Nodes {
             born,
             kind: status.kind(),
             lookups: 0,
+            holds: 0,
             opens: 0,
             names: Vec::new(),
             handle: None,
@@ -120,6 +123,13 @@ impl Nodes {
         }
     }
 
+    /// It is watched once more, or less: Linux keeps the inode of a watch.
+    pub(super) fn hold(&mut self, id: NodeId, change: i64) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.holds = node.holds.saturating_add_signed(change);
+        }
+    }
+
     /// The last name is gone: what has the inode's number from now on is another.
     pub(super) fn hide(&mut self, id: NodeId) {
         if let Some(node) = self.nodes.get(&id)
@@ -143,7 +153,7 @@ impl Nodes {
         let mut candidates = vec![id];
         while let Some(id) = candidates.pop() {
             let Some(node) = self.nodes.get(&id) else { continue };
-            if node.lookups > 0 || node.opens > 0 || names.is_needed(id) {
+            if node.lookups > 0 || node.holds > 0 || node.opens > 0 || names.is_needed(id) {
                 continue;
             }
             for name in self.nodes.remove(&id).into_iter().flat_map(|node| {

@@ -253,6 +253,22 @@ impl<'a> Request<'a> {
     }
 }
 
+impl Request<'_> {
+    /// The thread that waits for the reply, if one does and the kernel tells which.
+    pub(super) fn waiting_thread(&self) -> Option<u32> {
+        let is_alone = matches!(
+            self.operation,
+            Operation::Forget { .. }
+                | Operation::BatchForget { .. }
+                | Operation::Interrupt
+                | Operation::Release { .. }
+                | Operation::ReleaseDirectory { .. }
+                | Operation::Destroy
+        );
+        (!is_alone && self.asker.thread != 0).then_some(self.asker.thread)
+    }
+}
+
 impl<'a> Operation<'a> {
     fn parse(opcode: u32, mut fields: Fields<'a>) -> Option<Self> {
         Some(match opcode {

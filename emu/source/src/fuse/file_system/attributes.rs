@@ -113,6 +113,15 @@ impl FileSystem {
     }
 }
 
+/// Whether this thread may read an object of a lower tree, by its file system ids of the moment.
+///
+/// # Errors
+///
+/// EACCES if not.
+pub fn may_read(object: impl AsFd) -> Result<(), Errno> {
+    may(object, libc::R_OK)
+}
+
 /// Whether this thread may read, write or execute, by its file system ids, as it now is.
 ///
 /// # Errors

@@ -1,0 +1,160 @@
+//! The trees that are shown: taken on, served, settled, let go.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::epoll::EpollFlags;
+use uinotify_core::{FsEvent, ObjectId};
+use uinotify_source::fuse::{Device, Mount, MountNumber, Served};
+
+use super::{Emulator, Token, say};
+use crate::announcement;
+use crate::told::Told;
+
+/// Requests to file systems that are served before others get their turn.
+const REQUESTS_MAX: usize = 64;
+
+/// Trees that another process is going to mount.
+#[derive(Debug)]
+pub(super) struct AwaitedTrees {
+    roots: Vec<Option<OwnedFd>>,
+    announcements: OwnedFd,
+}
+
+impl Emulator {
+    /// Has the emulator serve the trees below `roots` once they are [announced](crate::announce) over the other end of this socket. A
+    /// root has to be opened where the mount does not cover it.
+    ///
+    /// # Errors
+    ///
+    /// If epoll fails.
+    pub fn await_trees(&mut self, roots: Vec<OwnedFd>, announcements: OwnedFd) -> io::Result<()> {
+        self.watch(announcements.as_fd(), Token::Announcements, EpollFlags::EPOLLIN)?;
+        self.awaited = Some(AwaitedTrees { roots: roots.into_iter().map(Some).collect(), announcements });
+        Ok(())
+    }
+
+    /// Serves a tree that this process has mounted, and unmounts it at the end. The thread that calls this has to be the one that serves.
+    ///
+    /// # Errors
+    ///
+    /// If the directory cannot be read, or the kernel has no descriptors or memory left.
+    pub fn add_tree(&mut self, root: OwnedFd, mount: Mount, device: Device) -> io::Result<()> {
+        self.adopt_tree(root, mount.number(), device, Some(mount))
+    }
+
+    fn adopt_tree(
+        &mut self,
+        root: OwnedFd,
+        number: MountNumber,
+        device: Device,
+        mount: Option<Mount>,
+    ) -> io::Result<()> {
+        let index = self.trees.add(root, device, number, mount)?;
+        if let Some(device) = self.trees.device(index) {
+            self.watch(device, Token::Tree(index), EpollFlags::EPOLLIN)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn receive_announcement(&mut self) {
+        let Some(awaited) = &mut self.awaited else { return };
+        let Some(announcement) = announcement::receive(awaited.announcements.as_fd()) else {
+            let _ = self.epoll.delete(&awaited.announcements);
+            self.awaited = None;
+            return;
+        };
+        let root = awaited.roots.get_mut(announcement.index).and_then(Option::take);
+        let taken = root.ok_or(io::ErrorKind::NotFound.into()).and_then(|root| {
+            let device = Device::new(announcement.device)?;
+            self.adopt_tree(root, announcement.number, device, None)
+        });
+        if let Some(awaited) = &self.awaited {
+            announcement::answer(awaited.announcements.as_fd(), &taken);
+        }
+    }
+
+    /// Serves what programs ask of one tree.
+    pub(super) fn serve_tree(&mut self, index: usize) {
+        self.with_tree(index, |emulator, told| {
+            for _ in 0..REQUESTS_MAX {
+                match emulator.serve(index, told)? {
+                    Served::One => {}
+                    served => return Ok(served),
+                }
+            }
+            Ok(Served::One)
+        });
+    }
+
+    /// Handles all that was asked of the trees by system calls that have returned, so that their events are queued.
+    pub(super) fn settle_trees(&mut self) {
+        if self.trees.is_empty() {
+            return;
+        }
+        for index in self.trees.indices() {
+            self.with_tree(index, |trees, told| trees.settle(index, told));
+        }
+        self.trees.rest();
+    }
+
+    fn with_tree(
+        &mut self,
+        index: usize,
+        serve: impl FnOnce(&mut crate::trees::Trees, &mut Told<'_>) -> Result<Served, Errno>,
+    ) {
+        let mut told =
+            Told { tools: &mut self.tools, sessions: &mut self.sessions, groups: &self.groups, touched: Vec::new() };
+        let served = serve(&mut self.trees, &mut told);
+        let touched = told.touched;
+        match served {
+            Ok(Served::Ended) => self.end_tree(index),
+            Ok(_) => {}
+            Err(errno) => {
+                say(&format!("a file system that is shown can be served no longer: {}", errno.desc()));
+                self.end_tree(index);
+            }
+        }
+        self.let_go_unwatched();
+        for id in touched {
+            self.update_interest(id);
+        }
+    }
+
+    /// What is watched no longer need not be known any more.
+    pub(super) fn let_go_unwatched(&mut self) {
+        for object in std::mem::take(&mut self.tools.unwatched) {
+            self.trees.let_go(object);
+        }
+    }
+
+    /// It is unmounted: its watches end.
+    fn end_tree(&mut self, index: usize) {
+        let engine = &self.tools.engine;
+        let mut watched: Vec<ObjectId> = self
+            .groups
+            .keys()
+            .flat_map(|group| engine.watches(*group).map(|watch| watch.object))
+            .filter(|object| self.trees.object_of(index, *object).is_some())
+            .collect();
+        watched.sort_unstable();
+        watched.dedup();
+        let mut told =
+            Told { tools: &mut self.tools, sessions: &mut self.sessions, groups: &self.groups, touched: Vec::new() };
+        for object in watched {
+            if let Some(object) = self.trees.object_of(index, object) {
+                told.observe(FsEvent::Unmount(object));
+            }
+        }
+        let touched = told.touched;
+        if let Some(device) = self.trees.device(index) {
+            let _ = self.epoll.delete(device);
+        }
+        self.trees.remove(index);
+        self.tools.unwatched.clear();
+        for id in touched {
+            self.update_interest(id);
+        }
+    }
+}

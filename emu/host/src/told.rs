@@ -1,0 +1,60 @@
+//! Where a hook goes: to the core, and what comes of it into the windows, all before whoever has caused it goes on.
+
+use std::collections::BTreeMap;
+
+use uinotify_core::{FsEvent, GroupId, Output};
+
+use crate::session::{Session, Tools};
+
+/// All that a hook may reach.
+pub(crate) struct Told<'a> {
+    pub(crate) tools: &'a mut Tools,
+    pub(crate) sessions: &'a mut BTreeMap<u64, Session>,
+    pub(crate) groups: &'a BTreeMap<GroupId, u64>,
+    /// Sessions that were told something.
+    pub(crate) touched: Vec<u64>,
+}
+
+impl Told<'_> {
+    /// Tells the core of a hook, and sends what the watchers' windows have room for.
+    pub(crate) fn observe(&mut self, event: FsEvent<'_>) {
+        let Self { tools, sessions, groups, touched } = self;
+        // Each with the length of its queue before.
+        let mut watchers: Vec<(u64, usize)> = Vec::new();
+        for object in event.objects() {
+            for group in tools.engine.watchers(object) {
+                if let Some(&id) = groups.get(&group)
+                    && watchers.iter().all(|(known, _)| *known != id)
+                {
+                    watchers.push((id, 0));
+                }
+            }
+        }
+        // Renames count for the cookies, whoever watches.
+        if watchers.is_empty() && !matches!(event, FsEvent::Rename { .. }) {
+            return;
+        }
+        for (id, length) in &mut watchers {
+            if let Some(session) = sessions.get_mut(id) {
+                *length = session.begin_to_tell(&mut tools.engine);
+            }
+        }
+        tools.engine.observe(event);
+        while let Some(output) = tools.engine.poll_output() {
+            if let Output::Unwatched { group, object, .. } = output {
+                if let Some(session) = groups.get(&group).and_then(|id| sessions.get_mut(id)) {
+                    session.forget(object);
+                }
+                tools.unwatched.push(object);
+            }
+        }
+        for (id, length) in watchers {
+            if let Some(session) = sessions.get_mut(&id) {
+                session.end_telling(tools, length);
+                if touched.last() != Some(&id) {
+                    touched.push(id);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The trees that are shown through a file system of ours (source `fuse`), and which of their objects are watched.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use uinotify_core::{FsEvent, Object, ObjectId};
+use uinotify_source::fuse::{Device, FileSystem, Mount, MountNumber, NodeId, Served, Sink};
+
+use crate::told::Told;
+
+/// The objects of each tree have numbers of their own, all above those of the kernel's wds, which are objects as well.
+const NUMBERS: u64 = 1 << 40;
+
+/// All trees. One that has ended keeps its place, as no number of an object is used twice.
+#[derive(Debug, Default)]
+pub(crate) struct Trees {
+    trees: Vec<Option<Tree>>,
+    /// This thread may have the rights of whoever asked last.
+    serving: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Tree {
+    file_system: FileSystem,
+    device: Device,
+    number: MountNumber,
+    /// Where it was mounted by this process, which unmounts it.
+    _mount: Option<Mount>,
+}
+
+/// An object of a tree, for fdinfo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) inode: u64,
+    pub(crate) device: u64,
+    pub(crate) node: u64,
+}
+
+fn object(index: usize, node: NodeId) -> ObjectId {
+    ObjectId((index as u64 + 1) * NUMBERS + node.0)
+}
+
+/// Whether an object is one of a tree.
+pub(crate) fn is_in_tree(object: ObjectId) -> bool {
+    object.0 >= NUMBERS
+}
+
+fn place(ObjectId(object): ObjectId) -> Option<(usize, NodeId)> {
+    let index = (object / NUMBERS).checked_sub(1)?;
+    Some((usize::try_from(index).ok()?, NodeId(object % NUMBERS)))
+}
+
+impl Trees {
+    /// Whether nobody sees one.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.trees.iter().all(Option::is_none)
+    }
+
+    /// Those that are there.
+    pub(crate) fn indices(&self) -> impl Iterator<Item = usize> + use<> {
+        let there = self.trees.iter().enumerate().filter(|(_, tree)| tree.is_some()).map(|(index, _)| index);
+        there.collect::<Vec<_>>().into_iter()
+    }
+
+    /// Takes one on, and tells its place.
+    pub(crate) fn add(
+        &mut self,
+        root: OwnedFd,
+        device: Device,
+        number: MountNumber,
+        mount: Option<Mount>,
+    ) -> io::Result<usize> {
+        self.rest();
+        let file_system = FileSystem::new(root)?;
+        self.trees.push(Some(Tree { file_system, device, number, _mount: mount }));
+        Ok(self.trees.len() - 1)
+    }
+
+    /// Where the requests of one come from.
+    pub(crate) fn device(&self, index: usize) -> Option<BorrowedFd<'_>> {
+        Some(self.trees.get(index)?.as_ref()?.device.as_fd())
+    }
+
+    /// Handles the next request.
+    pub(crate) fn serve(&mut self, index: usize, told: &mut Told<'_>) -> Result<Served, Errno> {
+        let Some(tree) = self.begin(index) else { return Ok(Served::Nothing) };
+        tree.file_system.serve(&tree.device, &mut OfTree { index, told })
+    }
+
+    /// Handles all requests whose system call has returned.
+    pub(crate) fn settle(&mut self, index: usize, told: &mut Told<'_>) -> Result<Served, Errno> {
+        let Some(tree) = self.begin(index) else { return Ok(Served::Nothing) };
+        tree.file_system.settle(&tree.device, &mut OfTree { index, told })
+    }
+
+    fn begin(&mut self, index: usize) -> Option<&mut Tree> {
+        if self.serving != Some(index) {
+            self.rest();
+        }
+        self.serving = Some(index);
+        self.trees.get_mut(index)?.as_mut()
+    }
+
+    /// Gives this thread its own rights back, for other work than serving a tree.
+    pub(crate) fn rest(&mut self) {
+        if let Some(index) = self.serving.take()
+            && let Some(Some(tree)) = self.trees.get_mut(index)
+        {
+            tree.file_system.rest();
+        }
+    }
+
+    /// Forgets a tree that was unmounted. What it had watched is known until then: see [`object_of`](Self::object_of).
+    pub(crate) fn remove(&mut self, index: usize) {
+        self.rest();
+        if let Some(tree) = self.trees.get_mut(index) {
+            *tree = None;
+        }
+    }
+
+    /// The object behind a descriptor that a program has sent, if it is one of a tree.
+    pub(crate) fn find(&self, object_sent: BorrowedFd<'_>) -> Option<ObjectId> {
+        self.trees
+            .iter()
+            .enumerate()
+            .find_map(|(index, tree)| Some(object(index, tree.as_ref()?.number.node_of(object_sent)?)))
+    }
+
+    fn tree_of(&mut self, object: ObjectId) -> Option<(&mut FileSystem, NodeId)> {
+        let (index, node) = place(object)?;
+        Some((&mut self.trees.get_mut(index)?.as_mut()?.file_system, node))
+    }
+
+    /// The object in the lower tree. Of the one in the tree nothing may be asked, as it would be asked of us.
+    pub(crate) fn lower_object(&mut self, object: ObjectId) -> Result<Arc<OwnedFd>, Errno> {
+        let (file_system, node) = self.tree_of(object).ok_or(Errno::ENOENT)?;
+        file_system.lower_object(node)
+    }
+
+    /// It is watched: its number stays.
+    pub(crate) fn hold(&mut self, object: ObjectId) {
+        if let Some((file_system, node)) = self.tree_of(object) {
+            file_system.hold(node);
+        }
+    }
+
+    /// It is watched once less.
+    pub(crate) fn let_go(&mut self, object: ObjectId) {
+        if let Some((file_system, node)) = self.tree_of(object) {
+            file_system.let_go(node);
+        }
+    }
+
+    /// What is known of an object, if it is one of this tree.
+    pub(crate) fn object_of(&self, index: usize, object: ObjectId) -> Option<Object> {
+        let (found, node) = place(object)?;
+        let tree = self.trees.get(index).filter(|_| found == index)?.as_ref()?;
+        Some(Object { id: object, ..tree.file_system.object_of(node) })
+    }
+
+    /// What fdinfo shows of an object.
+    pub(crate) fn shown(&self, object: ObjectId) -> Option<Shown> {
+        let (index, node) = place(object)?;
+        let tree = self.trees.get(index)?.as_ref()?;
+        let inode = tree.file_system.inode_number(node)?;
+        Some(Shown { inode, device: tree.number.0, node: node.0 })
+    }
+}
+
+/// The hooks of one tree.
+struct OfTree<'a, 'b> {
+    index: usize,
+    told: &'a mut Told<'b>,
+}
+
+impl Sink for OfTree<'_, '_> {
+    fn observe(&mut self, event: FsEvent<'_>) {
+        self.told.observe(event.map_objects(|ObjectId(node)| object(self.index, NodeId(node))));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_of_trees_are_apart() {
+        for index in [0, 1, 1000] {
+            for node in [1, 2, NUMBERS - 1].map(NodeId) {
+                let object = object(index, node);
+                assert!(is_in_tree(object));
+                assert_eq!(place(object), Some((index, node)));
+            }
+        }
+        let wd = ObjectId(u64::from(u32::MAX));
+        assert!(!is_in_tree(wd));
+        assert_eq!(place(wd), None);
+    }
+}
