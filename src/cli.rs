@@ -14,7 +14,8 @@ use uinotify_host::{LimitOverrides, SetNextWd, Sources};
 use crate::notice::notice;
 use crate::run::EXIT_OWN_ERROR;
 use crate::settings::Settings;
-use crate::{emulate, env, fdinfo, number, process, ps, run, serve, shim_file, tree};
+use crate::tree::Tree;
+use crate::{emulate, env, fdinfo, number, process, ps, run, serve, shim_file};
 
 /// Exit status of a command other than `run` that has failed.
 const EXIT_FAILURE: u8 = 1;
@@ -222,7 +223,7 @@ impl From<RunArguments> for run::Options {
         Self {
             settings: arguments.emulator.into(),
             strict: arguments.strict,
-            trees: arguments.tree.into_iter().map(tree::argument).collect(),
+            trees: arguments.tree.iter().map(|text| Tree::parse(text)).collect(),
             command: arguments.command,
         }
     }

@@ -1,6 +1,6 @@
 //! Trees that a program sees through a file system of ours, while the rest of the machine sees them as before.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -95,7 +95,6 @@ impl OpenTree {
     pub(crate) fn into_root(self) -> OwnedFd {
         self.root
     }
-
 }
 
 /// Opens the directories of all trees; outer ones come before those that they hold.
@@ -169,11 +168,6 @@ pub(crate) fn mount_all(trees: &[OpenTree], announcements: BorrowedFd<'_>) -> Re
         let _ = chdir(&folder);
     }
     Ok(())
-}
-
-/// A command line's `--tree`.
-pub(crate) fn argument(text: OsString) -> Tree {
-    Tree::parse(&text)
 }
 
 /// The descriptors of the roots, for whoever closes all others.

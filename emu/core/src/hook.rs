@@ -167,12 +167,9 @@ impl<'a> FsEvent<'a> {
             Self::Change { subject: of, change } => Self::Change { subject: subject(of), change },
             Self::Create { entry: of, directory } => Self::Create { entry: entry(of), directory },
             Self::Delete { entry: of, directory } => Self::Delete { entry: entry(of), directory },
-            Self::Rename { moved, from, to, replaced } => Self::Rename {
-                moved: object(moved),
-                from: entry(from),
-                to: entry(to),
-                replaced: replaced.map(object),
-            },
+            Self::Rename { moved, from, to, replaced } => {
+                Self::Rename { moved: object(moved), from: entry(from), to: entry(to), replaced: replaced.map(object) }
+            }
             Self::LinkCount(of) => Self::LinkCount(object(of)),
             Self::Gone(of) => Self::Gone(object(of)),
             Self::Unmount(of) => Self::Unmount(object(of)),
@@ -181,9 +178,8 @@ impl<'a> FsEvent<'a> {
 
     /// The objects whose watches may be told of it.
     pub fn objects(&self) -> impl Iterator<Item = ObjectId> + use<> {
-        let of = |subject: &Subject<'_>| {
-            [subject.entry.map(|entry| entry.directory), Some(subject.object.id), None, None]
-        };
+        let of =
+            |subject: &Subject<'_>| [subject.entry.map(|entry| entry.directory), Some(subject.object.id), None, None];
         let objects = match self {
             Self::Open { subject, .. } | Self::Close { subject, .. } | Self::Change { subject, .. } => of(subject),
             Self::Access(subject) | Self::Modify(subject) => of(subject),

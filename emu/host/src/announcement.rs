@@ -57,8 +57,7 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> Option<Announcement> {
     let mut message = [0; BYTES];
     let mut space = nix::cmsg_space!(i32);
     let mut pieces = [IoSliceMut::new(&mut message)];
-    let received =
-        recvmsg::<()>(socket.as_raw_fd(), &mut pieces, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC).ok()?;
+    let received = recvmsg::<()>(socket.as_raw_fd(), &mut pieces, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC).ok()?;
     let descriptors = received.cmsgs().ok()?.find_map(|control| match control {
         ControlMessageOwned::ScmRights(descriptors) => descriptors.first().copied(),
         _ => None,

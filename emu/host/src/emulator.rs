@@ -19,7 +19,8 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::socket::{SockFlag, accept4};
 use slab::Slab;
 use uinotify_core::{Engine, GroupId};
-use uinotify_wire::{Reply, Request, RequestKind};
+use uinotify_source::inotify::Instance;
+use uinotify_wire::{Reply, Request, RequestKind, STAND_IN};
 
 use crate::calibration::Weights;
 use crate::closer::{Closer, close_apart};
@@ -392,7 +393,7 @@ impl Emulator {
         match (request.kind, connection.session) {
             (RequestKind::Init, None) => self.open_session(key, self.peer(key), request),
             (RequestKind::Status, None) => self.tell_status(key, self.peer(key)),
-            (RequestKind::Attach, Some(id)) => self.attach(id, self.peer(key), key),
+            (RequestKind::Attach, Some(id)) => self.attach(id, self.peer(key), key, request.word),
             (RequestKind::Describe, Some(id)) => self.reply_to_inquiry(key, &self.describe_own(id, request)),
             (RequestKind::Describe | RequestKind::Limit | RequestKind::Find, None) => {
                 self.reply_to_inquiry(key, &self.inquire(self.peer(key), request));
@@ -492,7 +493,7 @@ impl Emulator {
         match (request, object) {
             (Ok(request), Some(ReplyObject::Socket(socket))) if request.kind == RequestKind::Attach => {
                 descriptors.for_each(close_apart);
-                self.attach_new(id, socket);
+                self.attach_new(id, socket, request.word);
             }
             (Ok(request), Some(object)) if request.kind == RequestKind::Describe => {
                 descriptors.for_each(close_apart);
@@ -526,7 +527,7 @@ impl Emulator {
     }
 
     /// `Attach` over an instance: the socket that came with it becomes a control connection.
-    fn attach_new(&mut self, id: u64, socket: OwnedFd) {
+    fn attach_new(&mut self, id: u64, socket: OwnedFd, purpose: u32) {
         if self.connections.iter().filter(|(_, connection)| connection.session == Some(id)).count() >= CONTROLS_MAX {
             let _ = frame::send(socket.as_fd(), [&error(Errno::EMFILE).encode(), &[]], &[]);
             return close_apart(socket);
@@ -535,17 +536,20 @@ impl Emulator {
         let peer = connection.peer().unwrap_or_default();
         let key = self.connections.vacant_key();
         self.adopt(connection);
-        self.attach(id, peer, key);
+        self.attach(id, peer, key, purpose);
     }
 
-    /// Hands over what lets a program of our own user see by itself that there is nothing to ask for.
-    fn attach(&mut self, id: u64, peer: Peer, key: usize) {
+    /// Hands over what lets a program of our own user see by itself that there is nothing to ask for. For an instance that has no kernel
+    /// instance it is one of the moment, if the program only wants something to stand in for its descriptor.
+    fn attach(&mut self, id: u64, peer: Peer, key: usize, purpose: u32) {
         let (Some(session), Some(connection)) = (self.sessions.get_mut(&id), self.connections.get(key)) else { return };
         let line = session.line.as_ref().map(crate::settle_page::Line::offset);
         // Both: a socket of our user's making may have been handed to another.
         let is_sent_by_us = self.inbox.sender().is_some_and(Sender::is_ourselves);
         let is_trusted = peer.is_ourselves() && is_sent_by_us;
-        let kernel = if is_trusted { session.share_kernel() } else { None };
+        let stands_in = session.kernel().is_none() && purpose == STAND_IN;
+        let moment = if is_trusted && stands_in { Instance::new().ok() } else { None };
+        let kernel = if is_trusted { session.share_kernel() } else { None }.or(moment.as_ref().map(AsFd::as_fd));
         let sent = match (&self.page, line, kernel) {
             (Some(page), Some(offset), Some(kernel)) => {
                 let reply = Reply { extent: offset, ..Reply::default() };
@@ -555,6 +559,9 @@ impl Emulator {
         };
         if sent.is_err() {
             self.drop_connection(key);
+        }
+        if let Some(moment) = moment {
+            self.closer.retire(moment, Vec::new());
         }
     }
 
@@ -629,9 +636,16 @@ mod tests {
 
     #[test]
     fn tokens_survive() {
-        for token in
-            [Token::Lifeline, Token::Listener(1), Token::Connection(7), Token::End(9), Token::Kernel(9), Token::Tree(3), Token::Announcements, Token::End(u64::MAX / 8)]
-        {
+        for token in [
+            Token::Lifeline,
+            Token::Listener(1),
+            Token::Connection(7),
+            Token::End(9),
+            Token::Kernel(9),
+            Token::Tree(3),
+            Token::Announcements,
+            Token::End(u64::MAX / 8),
+        ] {
             assert_eq!(Token::decode(token.encode()), token);
         }
     }

@@ -7,7 +7,7 @@
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use uinotify_wire::{PLUG, REPLY_BYTES, Reply, Request, RequestKind, VALUE_OFFSET};
+use uinotify_wire::{PLUG, REPLY_BYTES, Reply, Request, RequestKind, STAND_IN, VALUE_OFFSET};
 
 use crate::address::Address;
 use crate::identity::Instance;
@@ -390,7 +390,7 @@ pub fn ask_for_descriptor(instance: &Instance, request: &Request<'_>) -> Result<
 /// The source's descriptor for one call, where this process holds none; `None` if the emulator keeps it to itself.
 pub fn borrow_source(instance: &Instance) -> Option<i32> {
     let (reply, [source, page]) =
-        ask_over_passing_connection(instance, &Request::new(RequestKind::Attach, 0, 0)).ok()?;
+        ask_over_passing_connection(instance, &Request::new(RequestKind::Attach, 0, STAND_IN)).ok()?;
     if let Some(page) = page {
         let _ = raw::close(page);
     }

@@ -10,6 +10,9 @@ pub const REQUEST_BYTES: usize = 24;
 /// Length of the secret that lets a program open an instance.
 pub const TOKEN_BYTES: usize = 16;
 
+/// The purpose of an `Attach` whose descriptor only stands in for the program's own in one call.
+pub const STAND_IN: u32 = 1;
+
 /// What a program asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -32,7 +35,7 @@ pub enum RequestKind {
     /// As `Settle` with room 0; the reply's value is the number of queued bytes.
     Count = 7,
     /// Hands over the source's descriptor and the settle page. Over an inotify descriptor the reply object must be a socket,
-    /// and becomes a control connection.
+    /// and becomes a control connection. With [`STAND_IN`] in `word` any inotify descriptor will do, which is not kept.
     Attach = 8,
     /// Gives back what was received and could not be passed on. The attached descriptor is the program's end, from which the
     /// emulator takes the window back. The payload is one event record; when it is empty, the last reply's events are meant.

@@ -33,7 +33,10 @@ impl Session {
                 Some(shown) => writeln!(text, "{}", line(watch.wd.0, watch.mask, shown)),
                 None => {
                     let start = format!("inotify wd:{:x} ", watch.wd.0);
-                    of_kernel.lines().find(|line| line.starts_with(&start)).map_or(Ok(()), |line| writeln!(text, "{line}"))
+                    of_kernel
+                        .lines()
+                        .find(|line| line.starts_with(&start))
+                        .map_or(Ok(()), |line| writeln!(text, "{line}"))
                 }
             };
         }

@@ -9,7 +9,7 @@ mod objects;
 
 pub use attributes::may_read;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use super::device::{Device, Received};
 use super::identity::Identity;
 use super::lower::Lower;
 use super::mount::TRANSFER_BYTES_MAX;
-use super::names::Names;
+use super::names::{NameId, Names};
 use super::nodes::Nodes;
 use super::open_files::OpenFiles;
 use super::reply::{Numbering, Reply};
@@ -45,6 +45,8 @@ pub struct FileSystem {
     reply: Reply,
     /// What a read has read.
     data: Vec<u8>,
+    /// What the last request of a thread looked up, if it did that.
+    looked_up: HashMap<u32, NameId>,
     /// Whose request was the last one, if they wait for its reply.
     last_thread: Option<u32>,
     /// Whose requests were answered since settling began.
@@ -107,6 +109,7 @@ impl FileSystem {
             message: vec![0; TRANSFER_BYTES_MAX as usize + 4096],
             reply: Reply::default(),
             data: vec![0; TRANSFER_BYTES_MAX as usize],
+            looked_up: HashMap::new(),
             last_thread: None,
             answered: HashSet::new(),
         })
@@ -210,6 +213,12 @@ impl FileSystem {
     fn answer(&mut self, device: &Device, request: &Request<'_>, sink: &mut dyn Sink) -> Result<Served, Errno> {
         self.reply.clear();
         let result = self.handle(request, sink);
+        // The kernel looks for capabilities of the file in between.
+        if !matches!(request.operation, Operation::Lookup { .. } | Operation::GetExtended { .. })
+            && self.last_thread.is_some()
+        {
+            self.looked_up.remove(&request.asker.thread);
+        }
         let given = match result {
             Ok(Answer::None) => return Ok(Served::One),
             Ok(Answer::Ended) => {
@@ -291,7 +300,7 @@ impl FileSystem {
             Operation::Open { flags } => self.open(node, flags, asker, sink),
             Operation::Create { name, flags, mode, .. } => self.create(node, name, flags, mode, asker, sink),
             Operation::Unnamed { flags, mode, .. } => self.create_unnamed(node, flags, mode, asker, sink),
-            Operation::Read(place) => self.read(place, sink),
+            Operation::Read(place) => self.read(place, asker, sink),
             Operation::Write { place, data } => self.write(place, data, asker, sink),
             Operation::Flush { handle } => self.flush(handle),
             Operation::Release { handle } | Operation::ReleaseDirectory { handle } => {

@@ -29,12 +29,12 @@ pub(super) struct Node {
     pub(super) opens: u32,
     /// The names that lead to it, the one that was used last behind the others.
     pub(super) names: Vec<NameId>,
+    /// The names by which its open files were come to, the latest one last. They may be gone.
+    pub(super) open_names: Vec<NameId>,
     /// The way back to it when no descriptor is kept.
     pub(super) handle: Option<FileHandle>,
     /// Kept for an object whose last name was removed: there would be no way back.
     pub(super) pinned: Option<Arc<OwnedFd>>,
-    /// It was told that the object is gone.
-    pub(super) is_gone: bool,
 }
 
 impl Node {
@@ -98,9 +98,9 @@ impl Nodes {
             holds: 0,
             opens: 0,
             names: Vec::new(),
+            open_names: Vec::new(),
             handle: None,
             pinned: None,
-            is_gone: false,
         };
         self.nodes.insert(id, node);
         self.keys.insert(status.key, id);

@@ -70,7 +70,7 @@ impl FileSystem {
         let status = Status::of(&object)?;
         let name = match set.handle {
             Some(handle) => self.files.get(handle)?.name,
-            None => self.nodes.name_for(node, asker.thread, &self.names),
+            None => self.name_by(node, asker),
         };
         let change = Change {
             owner: set.uid.is_some() || set.gid.is_some(),

@@ -27,7 +27,7 @@ impl FileSystem {
         self.identity.take_on(asker)?;
         let kept = OFlag::from_bits_retain(flags) & OFlag::O_NOATIME;
         let lower = self.with_room(|this| this.lower.reopen(&object, kept | OFlag::O_RDONLY | OFlag::O_DIRECTORY))?;
-        let name = self.nodes.name_for(node, asker.thread, &self.names);
+        let name = self.name_by(node, asker);
         let handle = self.opened(node, name, lower, libc::O_RDONLY);
         // As for files, the kernel's own are told by their flags.
         if flags == 0 {

@@ -213,15 +213,9 @@ impl FileSystem {
         }
     }
 
-    /// Tells once that an object is gone.
-    pub(super) fn gone(&mut self, node: NodeId, sink: &mut dyn Sink) {
-        let object = self.nodes.object(node);
-        if let Some(node) = self.nodes.get_mut(node)
-            && !node.is_gone
-        {
-            node.is_gone = true;
-            sink.observe(FsEvent::Gone(object));
-        }
+    /// Tells that an object is gone: each of its names tells so that goes when there is no link.
+    pub(super) fn gone(&self, node: NodeId, sink: &mut dyn Sink) {
+        sink.observe(FsEvent::Gone(self.nodes.object(node)));
     }
 }
 

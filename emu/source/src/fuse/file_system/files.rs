@@ -45,7 +45,7 @@ impl FileSystem {
         sink: &mut dyn Sink,
     ) -> Result<Answer, Errno> {
         let object = self.object(node)?;
-        let name = self.nodes.name_for(node, asker.thread, &self.names);
+        let name = self.name_by(node, asker);
         let handle = self.open_object_file(&object, node, name, flags, asker, sink)?;
         self.reply.opened(handle, OPEN_DIRECT);
         Ok(Answer::Reply(Given::Open(handle)))
@@ -96,6 +96,7 @@ impl FileSystem {
         }
         if let Some(node) = self.nodes.get_mut(node) {
             node.opens += 1;
+            node.open_names.extend(name);
         }
         self.files.add(OpenFile {
             node,
@@ -179,16 +180,24 @@ impl FileSystem {
         Ok(Answer::Reply(Given::NodeAndOpen(node, handle)))
     }
 
-    pub(super) fn read(&mut self, place: Place, sink: &mut dyn Sink) -> Result<Answer, Errno> {
+    pub(super) fn read(&mut self, place: Place, asker: Asker, sink: &mut dyn Sink) -> Result<Answer, Errno> {
         let file = self.files.get(place.handle)?;
         let size = usize::try_from(place.size).unwrap_or(usize::MAX).min(self.data.len());
         let buffer = self.data.get_mut(..size).unwrap_or_default();
         let length = retried(|| nix::sys::uio::pread(&file.lower, buffer, place.offset))?;
-        // A page fault is no read, and fills the page cache.
-        if length > 0 && place.flags & READ_LOCKOWNER != 0 {
+        // A page fault is no read, and fills the page cache; so does splice(2), which is one.
+        if length > 0 && (place.flags & READ_LOCKOWNER != 0 || self.splices(asker)) {
+            let file = self.files.get(place.handle)?;
             sink.observe(FsEvent::Access(self.subject(file.node, file.name)));
         }
         Ok(Answer::Data(length))
+    }
+
+    /// Whether the asker is in a call that takes pages for a pipe or a socket.
+    fn splices(&mut self, asker: Asker) -> bool {
+        self.identity.own();
+        system_call(asker.thread)
+            .is_some_and(|number| [libc::SYS_sendfile, libc::SYS_splice, libc::SYS_copy_file_range].contains(&number))
     }
 
     pub(super) fn write(
@@ -252,6 +261,9 @@ impl FileSystem {
         }
         if let Some(node) = self.nodes.get_mut(file.node) {
             node.opens -= 1;
+            if let Some(place) = node.open_names.iter().rposition(|name| Some(*name) == file.name) {
+                node.open_names.remove(place);
+            }
         }
         if let Some(id) = file.name
             && let Some(name) = self.names.get_mut(id)
@@ -349,4 +361,10 @@ fn retried(mut call: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errn
             result => return result,
         }
     }
+}
+
+/// The number of the system call in which a thread waits, where procfs tells it to us; none for a page fault of the program itself.
+fn system_call(thread: u32) -> Option<libc::c_long> {
+    let line = std::fs::read_to_string(format!("/proc/{thread}/syscall")).ok()?;
+    line.split(' ').next()?.parse().ok().filter(|number| *number >= 0)
 }

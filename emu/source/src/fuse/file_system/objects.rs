@@ -16,9 +16,19 @@ use crate::fuse::status::Status;
 /// How many kept descriptors go at once when there is no room for another.
 const ROOM: usize = 16;
 
+/// Threads may end behind a look-up.
+const LOOKED_UP_MAX: usize = 1024;
+
 impl FileSystem {
     pub(super) fn look_up(&mut self, directory: NodeId, name: &CStr, asker: Asker) -> Result<Answer, Errno> {
+        if self.looked_up.len() >= LOOKED_UP_MAX {
+            self.looked_up.clear();
+        }
+        self.looked_up.remove(&asker.thread);
         let (node, status) = self.find(directory, name, asker)?;
+        if let Some(name) = self.names.find(directory, name.to_bytes()) {
+            self.looked_up.insert(asker.thread, name);
+        }
         Ok(self.entry(node, &status))
     }
 
@@ -223,6 +233,16 @@ impl FileSystem {
         }
     }
 
+    /// The name by which a call comes to an object: a path's is looked up directly before, and without that it is a descriptor's. Which
+    /// one, if the object is open several times, nobody says: the latest.
+    pub(super) fn name_by(&self, node: NodeId, asker: Asker) -> Option<NameId> {
+        let looked_up = self.looked_up.get(&asker.thread).copied();
+        looked_up
+            .filter(|name| self.names.get(*name).is_some_and(|name| name.object == node))
+            .or_else(|| self.nodes.get(node)?.open_names.last().copied())
+            .or_else(|| self.nodes.name_for(node, asker.thread, &self.names))
+    }
+
     /// What an event of an object says of it.
     pub(super) fn subject(&self, node: NodeId, name: Option<NameId>) -> Subject<'_> {
         let name = name.and_then(|name| self.names.get(name));
@@ -235,7 +255,7 @@ impl FileSystem {
 
     /// The same for a call with a path.
     pub(super) fn subject_for(&self, node: NodeId, asker: Asker) -> Subject<'_> {
-        self.subject(node, self.nodes.name_for(node, asker.thread, &self.names))
+        self.subject(node, self.name_by(node, asker))
     }
 }
 
