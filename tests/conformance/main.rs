@@ -16,6 +16,7 @@ mod allocator;
 mod descriptor;
 mod entry;
 mod file;
+mod fuse;
 mod ignored;
 mod limit;
 mod merge;
@@ -30,11 +31,13 @@ mod rules;
 mod words;
 
 use std::collections::HashMap;
+use std::os::unix::fs::PermissionsExt;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use libtest_mimic::{Arguments, Failed, Trial};
+use tempfile::TempDir;
 use uinotify_harness::case::Case;
 use uinotify_harness::compare::compare;
 use uinotify_harness::execute;
@@ -48,12 +51,20 @@ use uinotify_harness::trace::Trace;
 struct Subjects {
     native: Pool,
     emulated: Pool,
+    /// The emulator whose events come from a file system of its own, and the directory that is seen through that.
+    sandboxed: Pool,
+    _sandbox: TempDir,
 }
 
 impl Subjects {
     fn new() -> Result<Self> {
         let executor = std::env::current_exe()?;
         let native = Kind::native(executor.clone());
+        let sandbox = tempfile::Builder::new()
+            .prefix("uinotify-conformance-")
+            .permissions(std::fs::Permissions::from_mode(0o1777))
+            .tempdir()?;
+        let sandboxed = fuse::kind(executor.clone(), sandbox.path());
         let emulated = match std::env::var("UINOTIFY_AGAINST").as_deref() {
             Ok("kernel") => native.clone(),
             _ => Kind::emulated(
@@ -62,12 +73,22 @@ impl Subjects {
                 std::env::var("UINOTIFY_ARGUMENTS").unwrap_or_default().split_whitespace().map(Into::into).collect(),
             ),
         };
-        Ok(Self { native: Pool::new(native), emulated: Pool::new(emulated) })
+        Ok(Self {
+            native: Pool::new(native),
+            emulated: Pool::new(emulated),
+            sandboxed: Pool::new(sandboxed),
+            _sandbox: sandbox,
+        })
     }
 
     /// What the kernel and the emulator show.
     fn run(&self, list: &List) -> (Trace, Trace) {
         at_once(&self.native, &self.emulated, list)
+    }
+
+    /// What the kernel and the emulator in its sandbox show.
+    fn run_in_sandbox(&self, list: &List) -> (Trace, Trace) {
+        at_once(&self.native, &self.sandboxed, list)
     }
 
     /// What the kernel shows twice.
@@ -118,6 +139,7 @@ fn main() -> Result<ExitCode> {
     }
     trials.extend(random::trials(&subjects, &mut unmet, arguments.list));
     trials.extend(model::trials(&subjects, &mut unmet));
+    trials.extend(fuse::trials(&subjects, &mut unmet, arguments.list));
     trials.extend(rules::trials(&subjects, &mut unmet));
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Not `exit`: the subjects end when they are dropped.
@@ -178,6 +200,8 @@ fn replay(subjects: &Subjects, file: &str) -> Result<ExitCode> {
     let (native, emulated) = subjects.run(&list);
     println!("--- native\n{}", show::trace(&list, &native));
     println!("--- emulated\n{}", show::trace(&list, &emulated));
+    let (_, sandboxed) = subjects.run_in_sandbox(&list);
+    println!("--- in a sandbox\n{}", show::trace(&list, &sandboxed));
     let (_, modelled) = model::run(subjects, &list);
     println!("--- modelled\n{}", show::trace(&list, &modelled));
     match compare(&list, &native, &emulated, &[]) {

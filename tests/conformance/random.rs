@@ -12,7 +12,7 @@ use uinotify_harness::needs::Need;
 use uinotify_harness::operation::List;
 use uinotify_harness::trace::Trace;
 
-use crate::{Subjects, Unmet, model};
+use crate::{Subjects, Unmet, fuse, model};
 
 /// Random lists of each trial unless `UINOTIFY_CASES` says otherwise.
 const CASES: u32 = 256;
@@ -39,6 +39,12 @@ pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -
         |subjects, cases, seed| equal(&|list| model::run(subjects, list), generate::lists, cases, seed);
     let trees_modelled: fn(&Subjects, u32, u64) -> Result<(), Failed> =
         |subjects, cases, seed| equal(&|list| model::run(subjects, list), generate::trees, cases, seed);
+    let sandboxed: fn(&Subjects, u32, u64) -> Result<(), Failed> = |subjects, cases, seed| {
+        equal(&|list| subjects.run_in_sandbox(list), || generate::lists().prop_map(fuse::visible), cases, seed)
+    };
+    let trees_sandboxed: fn(&Subjects, u32, u64) -> Result<(), Failed> = |subjects, cases, seed| {
+        equal(&|list| subjects.run_in_sandbox(list), || generate::trees().prop_map(fuse::visible), cases, seed)
+    };
     let allocations_modelled: fn(&Subjects, u32, u64) -> Result<(), Failed> =
         |subjects, cases, seed| equal(&|list| model::run(subjects, list), generate::allocations, cases / 4, seed);
     let itself: fn(&Subjects, u32, u64) -> Result<(), Failed> =
@@ -54,9 +60,14 @@ pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -
         ("random lists for the cursor make enough happen", with(cursors_move)),
         ("random lists about names make enough happen", with(names_change)),
     ];
-    let reason = unmet.reason(Need::NextWatch);
+    let sandboxed = [
+        ("random lists of operations on source fuse", with(sandboxed)),
+        ("random lists about names on source fuse", with(trees_sandboxed)),
+    ];
     let mut built = Vec::new();
-    for (name, run) in trials {
+    let all = trials.into_iter().map(|trial| (trial, Need::NextWatch));
+    for ((name, run), need) in all.chain(sandboxed.into_iter().map(|trial| (trial, Need::Fuse))) {
+        let reason = unmet.reason(need);
         if let (Some(reason), false) = (&reason, quiet) {
             println!("ignored: {name}: {reason}");
         }

@@ -52,6 +52,9 @@ const CONTROLS_MAX: usize = 64;
 /// How often to see whether the last program has ended, when nothing else is left to do.
 const LOOK_AGAIN_MS: u16 = 250;
 
+/// How long an event waits for what the kernel says of an object, before it is asked for otherwise.
+const UNDECIDED_MS: u16 = 5;
+
 /// How often to look again because of a process that shows no environment.
 const DOUBTS_MAX: u32 = 2;
 
@@ -192,11 +195,18 @@ impl Emulator {
                 self.trees.rest();
                 self.end_lull(id);
             }
-            let timeout = self.lulls.shorten(timeout);
+            let mut timeout = self.lulls.shorten(timeout);
+            let is_undecided = self.trees.is_undecided();
+            if is_undecided {
+                timeout = EpollTimeout::from(UNDECIDED_MS);
+            }
             let count = match self.wait(&mut events, timeout) {
                 Err(Errno::EINTR) => continue,
                 count => count?,
             };
+            if is_undecided && count == 0 {
+                self.look_at_trees_again();
+            }
             for event in &events[..count] {
                 let token = Token::decode(event.data());
                 if !matches!(token, Token::Tree(_)) {

@@ -95,6 +95,18 @@ impl Trees {
         tree.file_system.settle(&tree.device, &mut OfTree { index, told })
     }
 
+    /// Whether an event of one waits for what the kernel says next, which may be nothing.
+    pub(crate) fn is_undecided(&self) -> bool {
+        self.trees.iter().flatten().any(|tree| tree.file_system.is_undecided())
+    }
+
+    /// Nothing was said for a moment.
+    pub(crate) fn look_again(&mut self, index: usize, told: &mut Told<'_>) {
+        if let Some(tree) = self.begin(index) {
+            tree.file_system.look_again(&mut OfTree { index, told });
+        }
+    }
+
     fn begin(&mut self, index: usize) -> Option<&mut Tree> {
         if self.serving != Some(index) {
             self.rest();

@@ -21,6 +21,7 @@ mod reply;
 mod request;
 mod sink;
 mod status;
+mod system_call;
 
 pub use device::Device;
 pub use file_system::{FileSystem, Served, may_read};

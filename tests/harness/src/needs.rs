@@ -25,6 +25,8 @@ pub enum Need {
     Mounts,
     /// `INOTIFY_IOC_SETNEXTWD` in the kernel.
     NextWatch,
+    /// /dev/fuse, and rights to mount with it.
+    Fuse,
 }
 
 impl Need {
@@ -76,6 +78,10 @@ impl Need {
                     Ok(tried) => Ok(tried.context("no mount name space")?),
                     Err(_) => bail!("the probe panicked"),
                 }
+            }
+            Self::Fuse => {
+                fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").context("/dev/fuse")?;
+                Self::Mounts.probe()
             }
             Self::NextWatch => {
                 let group = nix::sys::inotify::Inotify::init(nix::sys::inotify::InitFlags::IN_CLOEXEC)?;

@@ -26,6 +26,8 @@ pub struct Kind {
     executor: PathBuf,
     step_max: Duration,
     emulator: Option<Emulator>,
+    /// Where lists make their directories, if not in that for temporary files.
+    folder: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone)]
@@ -38,13 +40,20 @@ impl Kind {
     /// The kernel of this machine. Limits are those of a user namespace of the list's own.
     /// `executor` is a program that calls [`execute`](crate::execute::execute) when its first argument is [`ARGUMENT`].
     pub fn native(executor: PathBuf) -> Self {
-        Self { executor, step_max: STEP_MAX, emulator: None }
+        Self { executor, step_max: STEP_MAX, emulator: None, folder: None }
     }
 
     /// The same executor under the `uinotify` command, whose `run` gets further `arguments`, such as a
     /// source. Limits are those of its command line.
     pub fn emulated(executor: PathBuf, command: PathBuf, arguments: Vec<OsString>) -> Self {
         Self { emulator: Some(Emulator { command, arguments }), ..Self::native(executor) }
+    }
+
+    /// With lists that make their directories in `folder`.
+    #[must_use]
+    pub fn folder(mut self, folder: PathBuf) -> Self {
+        self.folder = Some(folder);
+        self
     }
 
     /// With another longest time from one outcome to the next than [`STEP_MAX`].
@@ -75,6 +84,9 @@ impl Kind {
         };
         command.arg(ARGUMENT).arg(self.step_max.as_millis().to_string());
         command.env_remove("UINOTIFY_SOCKET");
+        if let Some(folder) = &self.folder {
+            command.env("TMPDIR", folder);
+        }
         command
     }
 

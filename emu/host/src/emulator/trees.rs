@@ -99,6 +99,17 @@ impl Emulator {
         self.trees.rest();
     }
 
+    /// For a moment the kernel has not said what an event waits for.
+    pub(super) fn look_at_trees_again(&mut self) {
+        for index in self.trees.indices() {
+            self.with_tree(index, |trees, told| {
+                trees.look_again(index, told);
+                Ok(Served::Nothing)
+            });
+        }
+        self.trees.rest();
+    }
+
     fn with_tree(
         &mut self,
         index: usize,

@@ -5,11 +5,12 @@ mod directories;
 mod entries;
 mod extended;
 mod files;
+mod leaving;
 mod objects;
 
 pub use attributes::may_read;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use super::reply::{Numbering, Reply};
 use super::request::{Handle, NodeId, Operation, Request};
 use super::sink::Sink;
 use super::status::Status;
+use leaving::Leaving;
 
 /// A passthrough file system. It belongs to the thread that made it, whose file system ids, groups, capabilities and umask change while it
 /// serves.
@@ -45,6 +47,14 @@ pub struct FileSystem {
     reply: Reply,
     /// What a read has read.
     data: Vec<u8>,
+    /// An object of which it is not yet known whether anybody holds it.
+    leaving: Option<Leaving>,
+    /// Objects without links that are held in a way that is not told.
+    held: HashSet<NodeId>,
+    /// Requests that were read and not handled yet.
+    ahead: VecDeque<Vec<u8>>,
+    /// Where those are read.
+    spare: Vec<u8>,
     /// What the last request of a thread looked up, if it did that.
     looked_up: HashMap<u32, NameId>,
     /// Whose request was the last one, if they wait for its reply.
@@ -109,6 +119,10 @@ impl FileSystem {
             message: vec![0; TRANSFER_BYTES_MAX as usize + 4096],
             reply: Reply::default(),
             data: vec![0; TRANSFER_BYTES_MAX as usize],
+            leaving: None,
+            held: HashSet::new(),
+            ahead: VecDeque::new(),
+            spare: Vec::new(),
             looked_up: HashMap::new(),
             last_thread: None,
             answered: HashSet::new(),
@@ -124,17 +138,21 @@ impl FileSystem {
     ///
     /// If the device cannot be read, or the kernel does not take an answer.
     pub fn serve(&mut self, device: &Device, sink: &mut dyn Sink) -> Result<Served, Errno> {
-        let length = match device.receive(&mut self.message)? {
-            Received::Request(length) => length,
-            Received::Nothing => return Ok(Served::Nothing),
-            Received::Ended => return Ok(Served::Ended),
+        let mut message = std::mem::take(&mut self.message);
+        let received = match self.ahead.pop_front() {
+            Some(ahead) => {
+                message.get_mut(..ahead.len()).unwrap_or_default().copy_from_slice(&ahead);
+                Ok(Received::Request(ahead.len()))
+            }
+            None => device.receive(&mut message),
         };
-        let message = std::mem::take(&mut self.message);
-        let request = message.get(..length).and_then(Request::parse);
-        self.last_thread = request.as_ref().and_then(Request::waiting_thread);
-        let served = match request {
-            Some(request) => self.answer(device, &request, sink),
-            None => Err(Errno::EPROTO),
+        let served = match received {
+            Ok(Received::Request(length)) => {
+                self.serve_message(device, message.get(..length).unwrap_or_default(), sink)
+            }
+            Ok(Received::Nothing) => Ok(Served::Nothing),
+            Ok(Received::Ended) => Ok(Served::Ended),
+            Err(error) => Err(error),
         };
         self.message = message;
         served
@@ -143,6 +161,15 @@ impl FileSystem {
     /// Gives the thread its own rights back.
     pub fn rest(&mut self) {
         self.identity.rest();
+    }
+
+    fn serve_message(&mut self, device: &Device, message: &[u8], sink: &mut dyn Sink) -> Result<Served, Errno> {
+        let request = Request::parse(message).ok_or(Errno::EPROTO)?;
+        if !request.operation.forgets() {
+            self.find_out_leaving(device, sink)?;
+        }
+        self.last_thread = request.waiting_thread();
+        self.answer(device, &request, sink)
     }
 
     /// Handles all requests whose system call has returned by now, and perhaps some more; their hooks go to `sink`.
@@ -159,9 +186,19 @@ impl FileSystem {
             match self.serve(device, sink)? {
                 Served::One if self.comes_again() => return Ok(Served::One),
                 Served::One => {}
-                served => return Ok(served),
+                served => {
+                    self.tell_left(sink);
+                    return Ok(served);
+                }
             }
         }
+    }
+
+    /// Whether an event waits for what the kernel says next of an object, or for [`settle`](Self::settle). If nothing comes for a moment, it is
+    /// time to [look again](Self::look_again).
+    #[must_use]
+    pub fn is_undecided(&self) -> bool {
+        self.leaving.is_some()
     }
 
     /// Whether the thread of the last request had another one answered before it, since `answered` is kept.
@@ -256,7 +293,7 @@ impl FileSystem {
             self.release(handle, sink)?;
         }
         if let Some(node) = node {
-            self.forget(node, 1);
+            self.forget(node, 1, sink);
         }
         Ok(Served::One)
     }
@@ -273,12 +310,12 @@ impl FileSystem {
         match request.operation {
             Operation::Lookup { name } => self.look_up(node, name, asker),
             Operation::Forget { lookups } => {
-                self.forget(node, lookups);
+                self.forget(node, lookups, sink);
                 Ok(Answer::None)
             }
             Operation::BatchForget { forgets } => {
                 for (node, lookups) in forgets {
-                    self.forget(node, lookups);
+                    self.forget(node, lookups, sink);
                 }
                 Ok(Answer::None)
             }

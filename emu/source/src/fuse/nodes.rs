@@ -38,6 +38,11 @@ pub(super) struct Node {
 }
 
 impl Node {
+    /// Whether the kernel knows it.
+    pub(super) fn is_looked_up(&self) -> bool {
+        self.lookups > 0
+    }
+
     /// Whether this is the inode that was known.
     pub(super) fn is(&self, status: &Status) -> bool {
         self.key == status.key
@@ -114,12 +119,14 @@ impl Nodes {
         }
     }
 
-    /// The kernel forgets it so often.
-    pub(super) fn forget(&mut self, id: NodeId, lookups: u64) {
-        if id != NodeId::ROOT
-            && let Some(node) = self.nodes.get_mut(&id)
-        {
-            node.lookups = node.lookups.saturating_sub(lookups);
+    /// The kernel forgets it so often. True if it knows it no longer.
+    pub(super) fn forget(&mut self, id: NodeId, lookups: u64) -> bool {
+        match self.nodes.get_mut(&id) {
+            Some(node) if id != NodeId::ROOT => {
+                node.lookups = node.lookups.saturating_sub(lookups);
+                node.lookups == 0
+            }
+            _ => false,
         }
     }
 

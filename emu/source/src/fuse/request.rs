@@ -270,6 +270,11 @@ impl Request<'_> {
 }
 
 impl<'a> Operation<'a> {
+    /// Whether the kernel forgets objects by it.
+    pub(super) fn forgets(&self) -> bool {
+        matches!(self, Self::Forget { .. } | Self::BatchForget { .. })
+    }
+
     fn parse(opcode: u32, mut fields: Fields<'a>) -> Option<Self> {
         Some(match opcode {
             1 => Self::Lookup { name: fields.name()? },

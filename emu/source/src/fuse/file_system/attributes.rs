@@ -16,6 +16,7 @@ use crate::fuse::lower::path_of;
 use crate::fuse::request::{Asker, Attributes, Handle, NodeId, TimeToSet};
 use crate::fuse::sink::Sink;
 use crate::fuse::status::Status;
+use crate::fuse::system_call::SystemCall;
 
 impl FileSystem {
     pub(super) fn attributes(&mut self, node: NodeId, handle: Option<Handle>) -> Result<Answer, Errno> {
@@ -55,8 +56,14 @@ impl FileSystem {
         if set.uid.is_some() || set.gid.is_some() {
             fchownat(&object, c"", set.uid.map(Uid::from_raw), set.gid.map(Gid::from_raw), AtFlags::AT_EMPTY_PATH)?;
         } else if is_empty {
-            // Who may not change the object so has written to it, and will be asked again for that.
-            let _ = fchownat(&object, c"", None, None, AtFlags::AT_EMPTY_PATH);
+            // Who may not change the object so has written to it, and will be asked again for that, or has called chown(-1, -1).
+            if let Err(error) = fchownat(&object, c"", None, None, AtFlags::AT_EMPTY_PATH) {
+                self.identity.own();
+                if SystemCall::of(asker.thread).is_some_and(SystemCall::gives_owner) {
+                    return Err(error);
+                }
+                self.identity.take_on(asker)?;
+            }
         }
         if let Some(size) = set.size {
             let size = i64::try_from(size).map_err(|_| Errno::EFBIG)?;

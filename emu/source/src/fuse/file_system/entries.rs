@@ -11,6 +11,7 @@ use nix::sys::stat::{Mode, SFlag, mkdirat, mknodat};
 use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 use uinotify_core::{Entry, FsEvent, ObjectId};
 
+use super::leaving::Leaving;
 use super::{Answer, FileSystem, Given};
 use crate::fuse::lower::{open_object, path_of};
 use crate::fuse::names::NameId;
@@ -140,9 +141,10 @@ impl FileSystem {
             if !is_directory {
                 sink.observe(FsEvent::LinkCount(self.nodes.object(node)));
             }
-            self.name_removed(id, node, object, sink);
+            self.name_removed(id, node, object, Some((directory, name)), asker, sink);
+        } else {
+            sink.observe(FsEvent::Delete { entry: entry(directory, name), directory: is_directory });
         }
-        sink.observe(FsEvent::Delete { entry: entry(directory, name), directory: is_directory });
         super::DONE
     }
 
@@ -187,7 +189,7 @@ impl FileSystem {
         self.nodes.name_used(moved_node, moved);
         sink.observe(FsEvent::Rename { moved: self.nodes.object(moved_node), from, to, replaced });
         if let (Some((id, object)), Some(node)) = (target, target_node) {
-            self.name_removed(id, node, object, sink);
+            self.name_removed(id, node, object, None, asker, sink);
         }
         super::DONE
     }
@@ -199,23 +201,31 @@ impl FileSystem {
         Some((id, self.object(node).ok()?))
     }
 
-    /// A name has gone from its directory. An object without another one is kept while anybody knows it, and is told to be gone unless a file
-    /// that was opened by this name is open. Of who holds it otherwise (O_PATH, a working directory) the kernel says nothing.
-    fn name_removed(&mut self, id: NameId, node: NodeId, object: Arc<OwnedFd>, sink: &mut dyn Sink) {
+    /// A name has gone from its directory, by an unlink or a rmdir of `removed`, or by a rename. An object without another one is kept
+    /// while anybody knows it.
+    fn name_removed(
+        &mut self,
+        id: NameId,
+        node: NodeId,
+        object: Arc<OwnedFd>,
+        removed: Option<At<'_>>,
+        asker: Asker,
+        sink: &mut dyn Sink,
+    ) {
         let is_open = self.names.get(id).is_some_and(|name| name.opens > 0);
         self.unname(id);
         let is_directory = self.nodes.get(node).is_some_and(|node| node.kind == libc::S_IFDIR);
-        if is_directory || Status::of(&object).is_ok_and(|status| status.links == 0) {
+        let has_links = !is_directory && Status::of(&object).is_ok_and(|status| status.links > 0);
+        if !has_links {
             self.pin(node, object);
             if !is_open {
-                self.gone(node, sink);
+                let deleted = removed.map(|(directory, name)| (directory, name.to_bytes().into()));
+                return self.leave(Leaving { node, deleted, is_directory, thread: asker.thread, looks: 0 }, sink);
             }
         }
-    }
-
-    /// Tells that an object is gone: each of its names tells so that goes when there is no link.
-    pub(super) fn gone(&self, node: NodeId, sink: &mut dyn Sink) {
-        sink.observe(FsEvent::Gone(self.nodes.object(node)));
+        if let Some((directory, name)) = removed {
+            sink.observe(FsEvent::Delete { entry: entry(directory, name), directory: is_directory });
+        }
     }
 }
 

@@ -91,7 +91,7 @@ impl FileSystem {
         super::DONE
     }
 
-    fn attribute_changed(&self, node: NodeId, asker: Asker, sink: &mut dyn Sink) {
+    fn attribute_changed(&mut self, node: NodeId, asker: Asker, sink: &mut dyn Sink) {
         let change = Change { attribute: true, ..Change::default() };
         sink.observe(FsEvent::Change { subject: self.subject_for(node, asker), change });
     }

@@ -11,6 +11,7 @@ use nix::sys::stat::Mode;
 use uinotify_core::{Change, FsEvent};
 
 use super::attributes::may;
+use super::leaving::Leaving;
 use super::{Answer, FileSystem, Given};
 use crate::fuse::lower::open_object;
 use crate::fuse::names::NameId;
@@ -19,6 +20,7 @@ use crate::fuse::reply::OPEN_DIRECT;
 use crate::fuse::request::{Asker, Handle, NodeId, Place, READ_LOCKOWNER, WRITE_CACHE, WRITE_KILL_SUIDGID};
 use crate::fuse::sink::Sink;
 use crate::fuse::status::Status;
+use crate::fuse::system_call::SystemCall;
 
 /// The kernel's FMODE_EXEC, which is in the flags if an exec opens the file.
 const EXECUTED: i32 = 0x20;
@@ -196,8 +198,7 @@ impl FileSystem {
     /// Whether the asker is in a call that takes pages for a pipe or a socket.
     fn splices(&mut self, asker: Asker) -> bool {
         self.identity.own();
-        system_call(asker.thread)
-            .is_some_and(|number| [libc::SYS_sendfile, libc::SYS_splice, libc::SYS_copy_file_range].contains(&number))
+        SystemCall::of(asker.thread).is_some_and(SystemCall::is_splice)
     }
 
     pub(super) fn write(
@@ -274,7 +275,7 @@ impl FileSystem {
                 self.names.remove(id);
                 let is_directory = self.nodes.get(file.node).is_some_and(|node| node.kind == libc::S_IFDIR);
                 if is_directory || Status::of(&file.lower).is_ok_and(|status| status.links == 0) {
-                    self.gone(file.node, sink);
+                    self.leave(Leaving { node: file.node, deleted: None, is_directory, thread: 0, looks: 0 }, sink);
                 }
             }
         }
@@ -361,10 +362,4 @@ fn retried(mut call: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errn
             result => return result,
         }
     }
-}
-
-/// The number of the system call in which a thread waits, where procfs tells it to us; none for a page fault of the program itself.
-fn system_call(thread: u32) -> Option<libc::c_long> {
-    let line = std::fs::read_to_string(format!("/proc/{thread}/syscall")).ok()?;
-    line.split(' ').next()?.parse().ok().filter(|number| *number >= 0)
 }

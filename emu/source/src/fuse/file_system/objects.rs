@@ -11,7 +11,9 @@ use super::{Answer, FileSystem, Given};
 use crate::fuse::lower::open_object;
 use crate::fuse::names::NameId;
 use crate::fuse::request::{Asker, NodeId};
+use crate::fuse::sink::Sink;
 use crate::fuse::status::Status;
+use crate::fuse::system_call::SystemCall;
 
 /// How many kept descriptors go at once when there is no room for another.
 const ROOM: usize = 16;
@@ -39,8 +41,10 @@ impl FileSystem {
         Answer::Reply(Given::Node(node))
     }
 
-    pub(super) fn forget(&mut self, node: NodeId, lookups: u64) {
-        self.nodes.forget(node, lookups);
+    pub(super) fn forget(&mut self, node: NodeId, lookups: u64, sink: &mut dyn Sink) {
+        if self.nodes.forget(node, lookups) {
+            self.let_go_of_unlinked(node, sink);
+        }
         self.release_node(node);
     }
 
@@ -235,12 +239,24 @@ impl FileSystem {
 
     /// The name by which a call comes to an object: a path's is looked up directly before, and without that it is a descriptor's. Which
     /// one, if the object is open several times, nobody says: the latest.
-    pub(super) fn name_by(&self, node: NodeId, asker: Asker) -> Option<NameId> {
+    pub(super) fn name_by(&mut self, id: NodeId, asker: Asker) -> Option<NameId> {
+        let node = self.nodes.get(id)?;
+        if let [name] = node.names[..]
+            && node.open_names.iter().all(|open| *open == name)
+        {
+            return Some(name);
+        }
+        let by_descriptor = node.open_names.last().copied();
         let looked_up = self.looked_up.get(&asker.thread).copied();
-        looked_up
-            .filter(|name| self.names.get(*name).is_some_and(|name| name.object == node))
-            .or_else(|| self.nodes.get(node)?.open_names.last().copied())
-            .or_else(|| self.nodes.name_for(node, asker.thread, &self.names))
+        let by_path = looked_up.filter(|name| self.names.get(*name).is_some_and(|name| name.object == id));
+        if by_path.is_some() && by_descriptor.is_some() && by_path != by_descriptor {
+            // It may have been looked up for a call that went no further.
+            self.identity.own();
+            if SystemCall::of(asker.thread).is_some_and(SystemCall::is_by_descriptor) {
+                return by_descriptor;
+            }
+        }
+        by_path.or(by_descriptor).or_else(|| self.nodes.name_for(id, asker.thread, &self.names))
     }
 
     /// What an event of an object says of it.
@@ -254,8 +270,9 @@ impl FileSystem {
     }
 
     /// The same for a call with a path.
-    pub(super) fn subject_for(&self, node: NodeId, asker: Asker) -> Subject<'_> {
-        self.subject(node, self.name_by(node, asker))
+    pub(super) fn subject_for(&mut self, node: NodeId, asker: Asker) -> Subject<'_> {
+        let name = self.name_by(node, asker);
+        self.subject(node, name)
     }
 }
 

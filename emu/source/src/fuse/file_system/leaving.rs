@@ -1,0 +1,110 @@
+//! When an object without links is gone: Linux says so when nobody holds it any more.
+//!
+//! Open files are known here. Of who holds it otherwise (O_PATH, a working directory) the kernel tells nothing but the end, by FORGET. Where nobody
+//! does, it has queued the FORGET before the call returns that took the last name or file away; so what it says next decides, and until then the
+//! events that follow wait.
+
+use nix::errno::Errno;
+use uinotify_core::{Entry, FsEvent, ObjectId};
+
+use super::FileSystem;
+use crate::fuse::device::{Device, Received};
+use crate::fuse::request::{NodeId, Request};
+use crate::fuse::sink::Sink;
+use crate::fuse::system_call::SystemCall;
+
+/// An object without links and open files.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    pub(super) node: NodeId,
+    /// The directory and the name that it was deleted from, to be told behind the end of the object.
+    pub(super) deleted: Option<(NodeId, Box<[u8]>)>,
+    pub(super) is_directory: bool,
+    /// Who has taken the last name away.
+    pub(super) thread: u32,
+    /// How often it was looked at in vain.
+    pub(super) looks: u32,
+}
+
+/// How often to look for a thread that is about to return from its call, or computes.
+const LOOKS_MAX: u32 = 40;
+
+impl FileSystem {
+    /// A name or the last open file of a name has gone, and no link is left.
+    pub(super) fn leave(&mut self, leaving: Leaving, sink: &mut dyn Sink) {
+        let (lookups, opens) =
+            self.nodes.get(leaving.node).map_or((false, false), |node| (node.is_looked_up(), node.opens > 0));
+        // With a file that is open by another name, this name's end is the deletion (EVENT-17).
+        if opens || !lookups {
+            self.gone(leaving.node, sink);
+            return tell_deleted(&leaving, sink);
+        }
+        self.leaving = Some(leaving);
+    }
+
+    /// Tells that an object is gone: each of its names tells so that goes when there is no link.
+    fn gone(&self, node: NodeId, sink: &mut dyn Sink) {
+        sink.observe(FsEvent::Gone(self.nodes.object(node)));
+    }
+
+    /// The kernel knows an object no longer: if it has no link, it is gone.
+    pub(super) fn let_go_of_unlinked(&mut self, node: NodeId, sink: &mut dyn Sink) {
+        self.held.remove(&node);
+        if self.nodes.get(node).is_some_and(|node| node.pinned.is_some() && node.opens == 0) {
+            self.gone(node, sink);
+            if let Some(leaving) = self.leaving.take_if(|leaving| leaving.node == node) {
+                tell_deleted(&leaving, sink);
+            }
+        }
+    }
+
+    /// Whether the kernel has forgotten such an object has to be known before another request is handled. What it forgets it tells in a list of its
+    /// own, which may come later than requests that it has queued behind.
+    pub(super) fn find_out_leaving(&mut self, device: &Device, sink: &mut dyn Sink) -> Result<(), Errno> {
+        if self.leaving.is_none() && self.held.is_empty() {
+            return Ok(());
+        }
+        let mut spare = std::mem::take(&mut self.spare);
+        spare.resize(self.data.len() + 4096, 0);
+        while (self.leaving.is_some() || !self.held.is_empty())
+            && let Received::Request(length) = device.receive(&mut spare)?
+        {
+            let message = spare.get(..length).unwrap_or_default();
+            match Request::parse(message) {
+                Some(request) if request.operation.forgets() => {
+                    self.answer(device, &request, sink)?;
+                }
+                _ => self.ahead.push_back(message.into()),
+            }
+        }
+        self.spare = spare;
+        self.tell_left(sink);
+        Ok(())
+    }
+
+    /// Nothing has come for a moment: has the call returned that took the last name away, so that nothing will?
+    pub fn look_again(&mut self, sink: &mut dyn Sink) {
+        let Some(leaving) = &mut self.leaving else { return };
+        leaving.looks += 1;
+        let (thread, looks) = (leaving.thread, leaving.looks);
+        self.identity.own();
+        if looks > LOOKS_MAX || !SystemCall::may_be_in_removal(thread) {
+            self.tell_left(sink);
+        }
+    }
+
+    /// Somebody holds the object: its end is told later.
+    pub(super) fn tell_left(&mut self, sink: &mut dyn Sink) {
+        if let Some(leaving) = self.leaving.take() {
+            self.held.insert(leaving.node);
+            tell_deleted(&leaving, sink);
+        }
+    }
+}
+
+fn tell_deleted(leaving: &Leaving, sink: &mut dyn Sink) {
+    if let Some((directory, name)) = &leaving.deleted {
+        let entry = Entry { directory: ObjectId(directory.0), name };
+        sink.observe(FsEvent::Delete { entry, directory: leaving.is_directory });
+    }
+}

@@ -1,0 +1,67 @@
+//! The system call in which a thread waits for us: some requests do not tell by which they were made.
+
+use std::fs;
+
+/// Number and second argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SystemCall {
+    number: i64,
+    second: u64,
+}
+
+impl SystemCall {
+    /// None for a page fault of the program itself, and where procfs does not tell us, who then need the right to trace the thread.
+    pub(super) fn of(thread: u32) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{thread}/syscall")).ok()?)
+    }
+
+    /// Whether a thread may still be in a call that removes a name. One that runs may be.
+    pub(super) fn may_be_in_removal(thread: u32) -> bool {
+        let Ok(line) = fs::read_to_string(format!("/proc/{thread}/syscall")) else { return false };
+        let old = if cfg!(target_arch = "x86_64") { &[82, 84, 87][..] } else { &[] };
+        let new = [libc::SYS_unlinkat, libc::SYS_renameat, libc::SYS_renameat2];
+        line.starts_with("running")
+            || Self::parse(&line).is_some_and(|call| old.contains(&call.number) || new.contains(&call.number))
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split_ascii_whitespace();
+        let number = words.next()?.parse().ok().filter(|number| *number >= 0)?;
+        let second = words.nth(1)?.strip_prefix("0x")?;
+        Some(Self { number, second: u64::from_str_radix(second, 16).ok()? })
+    }
+
+    /// Pages go to a pipe or a socket, by way of the page cache.
+    pub(super) fn is_splice(self) -> bool {
+        [libc::SYS_sendfile, libc::SYS_splice, libc::SYS_copy_file_range].contains(&self.number)
+    }
+
+    /// The owner is given, even if that is to stay as it is.
+    pub(super) fn gives_owner(self) -> bool {
+        let by_path = if cfg!(target_arch = "x86_64") { &[92, 94][..] } else { &[] };
+        by_path.contains(&self.number) || [libc::SYS_fchown, libc::SYS_fchownat].contains(&self.number)
+    }
+
+    /// The object is named by a descriptor and not by a path.
+    pub(super) fn is_by_descriptor(self) -> bool {
+        let by_descriptor = [libc::SYS_fchmod, libc::SYS_fchown, libc::SYS_fsetxattr, libc::SYS_fremovexattr];
+        by_descriptor.contains(&self.number) || self.number == libc::SYS_utimensat && self.second == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_taken_apart() {
+        let line = |number: i64| format!("{number} 0x3 0x0 0x7ffd 0x0 0x0 0x0 0x7ffd17b0 0x7f2a\n");
+        let call = SystemCall::parse(&line(libc::SYS_utimensat)).expect("a call");
+        assert!(call.is_by_descriptor() && !call.is_splice());
+        let path = line(libc::SYS_utimensat).replace("0x3 0x0", "0x3 0x7f00");
+        assert!(!SystemCall::parse(&path).expect("a call").is_by_descriptor());
+        assert!(SystemCall::parse(&line(libc::SYS_sendfile)).expect("a call").is_splice());
+        assert_eq!(SystemCall::parse("-1 0x7ffc 0x7f2a\n"), None);
+        assert_eq!(SystemCall::parse("running\n"), None);
+    }
+}
