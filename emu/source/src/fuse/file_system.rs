@@ -51,6 +51,8 @@ pub struct FileSystem {
     leaving: Option<Leaving>,
     /// Objects without links that are held in a way that is not told.
     held: HashSet<NodeId>,
+    /// Directories that the kernel has forgotten in front of the end of a file in them.
+    waiting: Vec<NodeId>,
     /// Requests that were read and not handled yet.
     ahead: VecDeque<Vec<u8>>,
     /// Where those are read.
@@ -121,6 +123,7 @@ impl FileSystem {
             data: vec![0; TRANSFER_BYTES_MAX as usize],
             leaving: None,
             held: HashSet::new(),
+            waiting: Vec::new(),
             ahead: VecDeque::new(),
             spare: Vec::new(),
             looked_up: HashMap::new(),

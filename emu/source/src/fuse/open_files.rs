@@ -34,6 +34,10 @@ impl OpenFiles {
         Handle(self.files.insert(file) as u64)
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &OpenFile> {
+        self.files.iter().map(|(_, file)| file)
+    }
+
     /// # Errors
     ///
     /// EBADF, which no kernel makes us answer.

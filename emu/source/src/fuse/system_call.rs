@@ -1,11 +1,14 @@
 //! The system call in which a thread waits for us: some requests do not tell by which they were made.
 
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStringExt;
 
-/// Number and second argument.
+/// Number and arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SystemCall {
     number: i64,
+    first: u64,
     second: u64,
 }
 
@@ -13,6 +16,13 @@ impl SystemCall {
     /// None for a page fault of the program itself, and where procfs does not tell us, who then need the right to trace the thread.
     pub(super) fn of(thread: u32) -> Option<Self> {
         Self::parse(&fs::read_to_string(format!("/proc/{thread}/syscall")).ok()?)
+    }
+
+    /// By which name the descriptor's file was opened, where that is now: without its directory.
+    pub(super) fn name_of_descriptor(self, thread: u32) -> Option<Vec<u8>> {
+        let path = fs::read_link(format!("/proc/{thread}/fd/{}", self.first)).ok().map(OsString::from)?.into_vec();
+        let path = path.strip_suffix(b" (deleted)").unwrap_or(&path);
+        path.rsplit(|byte| *byte == b'/').next().map(<[u8]>::to_vec)
     }
 
     /// Whether a thread may still be in a call that removes a name. One that runs may be.
@@ -27,8 +37,8 @@ impl SystemCall {
     fn parse(line: &str) -> Option<Self> {
         let mut words = line.split_ascii_whitespace();
         let number = words.next()?.parse().ok().filter(|number| *number >= 0)?;
-        let second = words.nth(1)?.strip_prefix("0x")?;
-        Some(Self { number, second: u64::from_str_radix(second, 16).ok()? })
+        let mut argument = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
+        Some(Self { number, first: argument()?, second: argument()? })
     }
 
     /// Pages go to a pipe or a socket, by way of the page cache.

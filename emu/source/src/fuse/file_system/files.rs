@@ -279,6 +279,7 @@ impl FileSystem {
                 }
             }
         }
+        self.let_go_of_directories(sink);
         self.release_node(file.node);
         Ok(())
     }

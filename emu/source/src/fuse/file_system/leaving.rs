@@ -51,9 +51,34 @@ impl FileSystem {
     pub(super) fn let_go_of_unlinked(&mut self, node: NodeId, sink: &mut dyn Sink) {
         self.held.remove(&node);
         if self.nodes.get(node).is_some_and(|node| node.pinned.is_some() && node.opens == 0) {
+            // An open file keeps the directory of its name: its RELEASE is on the way.
+            if self.is_directory_of_open_file(node) {
+                self.waiting.push(node);
+                return;
+            }
             self.gone(node, sink);
             if let Some(leaving) = self.leaving.take_if(|leaving| leaving.node == node) {
                 tell_deleted(&leaving, sink);
+            }
+            self.let_go_of_directories(sink);
+        }
+    }
+
+    fn is_directory_of_open_file(&self, node: NodeId) -> bool {
+        let mut names = self.files.iter().filter_map(|file| self.names.get(file.name?));
+        names.any(|name| name.directory == node)
+    }
+
+    /// A file was closed, perhaps the last that kept the directory of its name. Its own end comes first.
+    pub(super) fn let_go_of_directories(&mut self, sink: &mut dyn Sink) {
+        if self.leaving.is_some() {
+            return;
+        }
+        for node in std::mem::take(&mut self.waiting) {
+            if self.is_directory_of_open_file(node) {
+                self.waiting.push(node);
+            } else {
+                self.gone(node, sink);
             }
         }
     }
@@ -98,6 +123,7 @@ impl FileSystem {
         if let Some(leaving) = self.leaving.take() {
             self.held.insert(leaving.node);
             tell_deleted(&leaving, sink);
+            self.let_go_of_directories(sink);
         }
     }
 }

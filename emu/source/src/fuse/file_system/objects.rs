@@ -237,8 +237,7 @@ impl FileSystem {
         }
     }
 
-    /// The name by which a call comes to an object: a path's is looked up directly before, and without that it is a descriptor's. Which
-    /// one, if the object is open several times, nobody says: the latest.
+    /// The name by which a call comes to an object. A path's is looked up directly before; without that it is a descriptor's.
     pub(super) fn name_by(&mut self, id: NodeId, asker: Asker) -> Option<NameId> {
         let node = self.nodes.get(id)?;
         if let [name] = node.names[..]
@@ -246,17 +245,23 @@ impl FileSystem {
         {
             return Some(name);
         }
-        let by_descriptor = node.open_names.last().copied();
+        let open_names = node.open_names.clone();
         let looked_up = self.looked_up.get(&asker.thread).copied();
         let by_path = looked_up.filter(|name| self.names.get(*name).is_some_and(|name| name.object == id));
-        if by_path.is_some() && by_descriptor.is_some() && by_path != by_descriptor {
-            // It may have been looked up for a call that went no further.
-            self.identity.own();
-            if SystemCall::of(asker.thread).is_some_and(SystemCall::is_by_descriptor) {
-                return by_descriptor;
-            }
+        let Some(latest) = open_names.last().copied() else {
+            return by_path.or_else(|| self.nodes.name_for(id, asker.thread, &self.names));
+        };
+        // It may have been looked up for a call that went no further, and which of several open files is meant no request says.
+        if open_names.iter().all(|name| by_path.is_none_or(|path| path == *name) && *name == latest) {
+            return Some(latest);
         }
-        by_path.or(by_descriptor).or_else(|| self.nodes.name_for(id, asker.thread, &self.names))
+        self.identity.own();
+        let call = SystemCall::of(asker.thread).filter(|call| call.is_by_descriptor());
+        let bytes = call.and_then(|call| call.name_of_descriptor(asker.thread));
+        let is_meant =
+            |name: &&NameId| self.names.get(**name).is_some_and(|name| Some(&*name.bytes) == bytes.as_deref());
+        let meant = open_names.iter().rev().find(is_meant).copied();
+        meant.or(by_path.filter(|_| call.is_none())).or(Some(latest))
     }
 
     /// What an event of an object says of it.
