@@ -8,7 +8,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, copy_file_range, fallocate, fcntl, openat};
 use nix::sys::stat::Mode;
-use uinotify_core::{Change, FsEvent};
+use uinotify_core::{Change, FsEvent, Subject};
 
 use super::attributes::may;
 use super::leaving::Leaving;
@@ -239,7 +239,7 @@ impl FileSystem {
         let file = self.files.get(handle)?;
         let subject = self.subject(file.node, file.name);
         if clears_set_ids {
-            sink.observe(FsEvent::Change { subject, change: Change { mode: true, ..Change::default() } });
+            sink.observe(cleared_set_ids(subject));
         }
         sink.observe(FsEvent::Modify(subject));
         Ok(())
@@ -346,14 +346,21 @@ impl FileSystem {
         let copied =
             copy_file_range(&source.lower, Some(&mut from_offset), &target.lower, Some(&mut to_offset), length)?;
         if copied > 0 {
-            sink.observe(FsEvent::Access(self.subject(source.node, source.name)));
-            let clears = had_set_ids && !Status::of(&target.lower)?.has_set_ids();
-            self.written(to, clears, sink)?;
+            let (source, target) = (self.subject(source.node, source.name), self.subject(target.node, target.name));
+            if had_set_ids && !Status::of(&self.files.get(to)?.lower)?.has_set_ids() {
+                sink.observe(cleared_set_ids(target));
+            }
+            sink.observe(FsEvent::Access(source));
+            sink.observe(FsEvent::Modify(target));
         }
         self.reply.u32(u32::try_from(copied).unwrap_or(u32::MAX));
         self.reply.u32(0);
         Ok(Answer::Reply(Given::Nothing))
     }
+}
+
+fn cleared_set_ids(subject: Subject<'_>) -> FsEvent<'_> {
+    FsEvent::Change { subject, change: Change { mode: true, ..Change::default() } }
 }
 
 fn retried(mut call: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno> {
