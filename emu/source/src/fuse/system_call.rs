@@ -18,11 +18,10 @@ impl SystemCall {
         Self::parse(&fs::read_to_string(format!("/proc/{thread}/syscall")).ok()?)
     }
 
-    /// By which name the descriptor's file was opened, where that is now: without its directory.
-    pub(super) fn name_of_descriptor(self, thread: u32) -> Option<Vec<u8>> {
+    /// Where the file of the descriptor is now, by the name by which it was opened. If that is gone, where it was.
+    pub(super) fn path_of_descriptor(self, thread: u32) -> Option<Vec<u8>> {
         let path = fs::read_link(format!("/proc/{thread}/fd/{}", self.first)).ok().map(OsString::from)?.into_vec();
-        let path = path.strip_suffix(b" (deleted)").unwrap_or(&path);
-        path.rsplit(|byte| *byte == b'/').next().map(<[u8]>::to_vec)
+        Some(path.strip_suffix(b" (deleted)").unwrap_or(&path).to_vec())
     }
 
     /// Whether a thread may still be in a call that removes a name. One that runs may be.

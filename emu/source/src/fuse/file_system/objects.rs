@@ -257,11 +257,22 @@ impl FileSystem {
         }
         self.identity.own();
         let call = SystemCall::of(asker.thread).filter(|call| call.is_by_descriptor());
-        let bytes = call.and_then(|call| call.name_of_descriptor(asker.thread));
-        let is_meant =
-            |name: &&NameId| self.names.get(**name).is_some_and(|name| Some(&*name.bytes) == bytes.as_deref());
-        let meant = open_names.iter().rev().find(is_meant).copied();
+        let path = call.and_then(|call| call.path_of_descriptor(asker.thread)).unwrap_or_default();
+        let meant = open_names.iter().rev().find(|name| self.leads_to(&path, **name)).copied();
         meant.or(by_path.filter(|_| call.is_none())).or(Some(latest))
+    }
+
+    /// Whether a path, which may begin above the root of this tree, leads to a name.
+    fn leads_to(&self, path: &[u8], name: NameId) -> bool {
+        let mut parts = path.rsplit(|byte| *byte == b'/');
+        let mut name = self.names.get(name);
+        while let Some(here) = name {
+            if parts.next() != Some(&*here.bytes) {
+                return false;
+            }
+            name = self.living_name(here.directory).and_then(|name| self.names.get(name));
+        }
+        true
     }
 
     /// What an event of an object says of it.
