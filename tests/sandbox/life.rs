@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use crate::both::Scene;
-use crate::server::Server;
+use crate::server::{Kind, Server};
 
 type Test = fn() -> Result<()>;
 
@@ -187,7 +187,7 @@ fn a_number_used_again_is_another_object() -> Result<()> {
     use std::os::unix::fs::MetadataExt;
     let scene = Scene::new()?;
     let (lower, seen) = (scene.path("lower"), scene.path("seen"));
-    let mut server = Server::start(&lower, &seen, Some(80))?;
+    let mut server = Server::start(Kind::Exact, &lower, &seen, Some(80))?;
     fs::write(seen.join("old"), b"old")?;
     let number = fs::metadata(lower.join("old"))?.ino();
     let flags = nix::fcntl::OFlag::O_PATH;

@@ -1,12 +1,26 @@
 //! The descriptor over which the kernel asks.
 
 use std::io::IoSlice;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::reply::HEADER_LENGTH;
+
+/// `struct fuse_backing_map`
+#[repr(C)]
+struct BackingMap {
+    fd: i32,
+    flags: u32,
+    padding: u64,
+}
+
+nix::ioctl_write_ptr!(backing_open, 229, 1, BackingMap);
+nix::ioctl_write_ptr!(backing_close, 229, 2, u32);
+
+/// `FUSE_NOTIFY_INC_EPOCH`
+const NAMES_EXPIRE: i32 = 8;
 
 /// /dev/fuse with a file system behind it, non-blocking.
 #[derive(Debug)]
@@ -57,10 +71,43 @@ impl Device {
     ///
     /// Those of `writev(2)`; EINVAL is a reply that the kernel does not understand.
     pub(super) fn send(&self, unique: u64, result: Result<&[u8], Errno>) -> Result<bool, Errno> {
-        let (error, body) = match result {
-            Ok(body) => (0, body),
-            Err(error) => (-(error as i32), &[][..]),
-        };
+        match result {
+            Ok(body) => self.write(unique, 0, body),
+            Err(error) => self.write(unique, -(error as i32), &[]),
+        }
+    }
+
+    /// Each name has to be looked up again before it is used.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL before Linux 6.16.
+    pub(super) fn expire_names(&self) -> Result<(), Errno> {
+        // No request has the number 0: this is news.
+        self.write(0, NAMES_EXPIRE, &[]).map(drop)
+    }
+
+    /// Makes an open file known to the kernel as one that it may read and write itself. What is done with it is done with the rights that this
+    /// thread has now.
+    ///
+    /// # Errors
+    ///
+    /// EPERM without CAP_SYS_ADMIN in the first user name space, or if it was not negotiated; ENOTTY before Linux 6.9; ELOOP if the file
+    /// system is stacked on others.
+    pub(super) fn open_backing(&self, file: impl AsFd) -> Result<u32, Errno> {
+        let map = BackingMap { fd: file.as_fd().as_raw_fd(), flags: 0, padding: 0 };
+        // SAFETY: the argument is what this command takes, and lives through the call.
+        let number = unsafe { backing_open(self.fd.as_raw_fd(), &raw const map) }?;
+        Ok(number.cast_unsigned())
+    }
+
+    /// No file is opened with it any more.
+    pub(super) fn close_backing(&self, backing: u32) -> Result<(), Errno> {
+        // SAFETY: the argument is what this command takes, and lives through the call.
+        unsafe { backing_close(self.fd.as_raw_fd(), &raw const backing) }.map(drop)
+    }
+
+    fn write(&self, unique: u64, error: i32, body: &[u8]) -> Result<bool, Errno> {
         let mut header = [0; HEADER_LENGTH];
         let length = u32::try_from(HEADER_LENGTH + body.len()).map_err(|_| Errno::EMSGSIZE)?;
         for (field, bytes) in

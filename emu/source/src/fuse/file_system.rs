@@ -6,14 +6,17 @@ mod entries;
 mod extended;
 mod files;
 mod objects;
+mod opening;
 
 use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 
 use super::device::{Device, Received};
+use super::fast::Fast;
 use super::identity::Identity;
 use super::lower::Lower;
+use super::mode::Mode;
 use super::mount::TRANSFER_BYTES_MAX;
 use super::names::Names;
 use super::nodes::Nodes;
@@ -33,6 +36,8 @@ pub struct FileSystem {
     files: OpenFiles,
     identity: Identity,
     numbering: Numbering,
+    /// None in exact mode.
+    fast: Option<Fast>,
     /// Whether FLUSH is worth a request.
     flushes: bool,
     /// The request.
@@ -82,7 +87,7 @@ impl FileSystem {
     /// # Errors
     ///
     /// If the directory cannot be read, there is no procfs, or this thread cannot have a umask of its own.
-    pub fn new(root: OwnedFd) -> Result<Self, Errno> {
+    pub fn new(root: OwnedFd, mode: Mode) -> Result<Self, Errno> {
         let status = Status::of(&root)?;
         let lower = Lower::new(root)?;
         let is_overlay = lower.is_overlay();
@@ -95,6 +100,7 @@ impl FileSystem {
             files: OpenFiles::default(),
             identity: Identity::new()?,
             numbering: Numbering { device: status.key.device, spans_devices: is_overlay },
+            fast: (mode == Mode::Fast).then(Fast::default),
             flushes,
             message: vec![0; TRANSFER_BYTES_MAX as usize + 4096],
             reply: Reply::default(),
@@ -139,7 +145,13 @@ impl FileSystem {
 
     fn answer(&mut self, device: &Device, request: &Request<'_>, sink: &mut dyn Sink) -> Result<Served, Errno> {
         self.reply.clear();
-        let result = self.handle(request, sink);
+        if let Some(fast) = &mut self.fast {
+            fast.expires(device);
+        }
+        let result = self.handle(device, request, sink);
+        if let Some(fast) = &mut self.fast {
+            fast.tell(device);
+        }
         let given = match result {
             Ok(Answer::None) => return Ok(Served::One),
             Ok(Answer::Ended) => {
@@ -179,10 +191,13 @@ impl FileSystem {
         if let Some(node) = node {
             self.forget(node, 1);
         }
+        if let Some(fast) = &mut self.fast {
+            fast.tell(device);
+        }
         Ok(Served::One)
     }
 
-    fn handle(&mut self, request: &Request<'_>, sink: &mut dyn Sink) -> Result<Answer, Errno> {
+    fn handle(&mut self, device: &Device, request: &Request<'_>, sink: &mut dyn Sink) -> Result<Answer, Errno> {
         let Request { node, asker, .. } = *request;
         if let Operation::MakeNode { umask, .. }
         | Operation::MakeDirectory { umask, .. }
@@ -218,9 +233,9 @@ impl FileSystem {
                 self.rename((node, name), (new_directory, new_name), flags, asker, sink)
             }
             Operation::Link { object, name } => self.link(object, node, name, asker, sink),
-            Operation::Open { flags } => self.open(node, flags, asker, sink),
-            Operation::Create { name, flags, mode, .. } => self.create(node, name, flags, mode, asker, sink),
-            Operation::Unnamed { flags, mode, .. } => self.create_unnamed(node, flags, mode, asker, sink),
+            Operation::Open { flags } => self.open(device, node, flags, asker, sink),
+            Operation::Create { name, flags, mode, .. } => self.create(device, (node, name), flags, mode, asker, sink),
+            Operation::Unnamed { flags, mode, .. } => self.create_unnamed(device, node, flags, mode, asker, sink),
             Operation::Read(place) => self.read(place, sink),
             Operation::Write { place, data } => self.write(place, data, asker, sink),
             Operation::Flush { handle } => self.flush(handle),

@@ -13,6 +13,7 @@ use super::file_handle::FileHandle;
 use super::names::{NameId, Names};
 use super::request::NodeId;
 use super::status::{InodeKey, Status, Time};
+use super::ways::Ways;
 
 /// What is known of an object.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(super) struct Node {
     lookups: u64,
     /// How many open files it has.
     pub(super) opens: u32,
+    /// In fast mode: how its open files go.
+    pub(super) ways: Ways,
     /// The names that lead to it, the one that was used last behind the others.
     pub(super) names: Vec<NameId>,
     /// The way back to it when no descriptor is kept.
@@ -94,6 +97,7 @@ impl Nodes {
             kind: status.kind(),
             lookups: 0,
             opens: 0,
+            ways: Ways::default(),
             names: Vec::new(),
             handle: None,
             pinned: None,

@@ -7,6 +7,7 @@ use slab::Slab;
 
 use super::names::NameId;
 use super::request::{Handle, NodeId};
+use super::ways::Way;
 
 /// An open file or directory.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(super) struct OpenFile {
     /// The kernel has opened it for itself, to ask for attributes: no program knows of it.
     pub(super) is_internal: bool,
     pub(super) appends: bool,
+    /// None in exact mode, and of a directory: it need not be known.
+    pub(super) way: Option<Way>,
     /// Of a directory: where its next entries are read.
     pub(super) position: i64,
 }

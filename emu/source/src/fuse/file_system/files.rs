@@ -12,10 +12,10 @@ use uinotify_core::{Change, FsEvent};
 
 use super::attributes::may;
 use super::{Answer, FileSystem, Given};
+use crate::fuse::device::Device;
 use crate::fuse::lower::open_object;
 use crate::fuse::names::NameId;
 use crate::fuse::open_files::OpenFile;
-use crate::fuse::reply::OPEN_DIRECT;
 use crate::fuse::request::{Asker, Handle, NodeId, Place, READ_LOCKOWNER, WRITE_CACHE, WRITE_KILL_SUIDGID};
 use crate::fuse::sink::Sink;
 use crate::fuse::status::Status;
@@ -32,13 +32,14 @@ fn lower_flags(flags: i32) -> OFlag {
     OFlag::from_bits_retain(flags) & kept | OFlag::O_NONBLOCK
 }
 
-fn is_writable(flags: i32) -> bool {
+pub(super) fn is_writable(flags: i32) -> bool {
     flags & libc::O_ACCMODE != libc::O_RDONLY
 }
 
 impl FileSystem {
     pub(super) fn open(
         &mut self,
+        device: &Device,
         node: NodeId,
         flags: i32,
         asker: Asker,
@@ -47,7 +48,7 @@ impl FileSystem {
         let object = self.object(node)?;
         let name = self.nodes.name_for(node, asker.thread, &self.names);
         let handle = self.open_object_file(&object, node, name, flags, asker, sink)?;
-        self.reply.opened(handle, OPEN_DIRECT);
+        self.reply_opened(device, handle, flags, sink)?;
         Ok(Answer::Reply(Given::Open(handle)))
     }
 
@@ -104,14 +105,15 @@ impl FileSystem {
             is_writable: is_writable(flags),
             is_internal: false,
             appends: flags & libc::O_APPEND != 0,
+            way: None,
             position: 0,
         })
     }
 
     pub(super) fn create(
         &mut self,
-        directory: NodeId,
-        name: &CStr,
+        device: &Device,
+        (directory, name): (NodeId, &CStr),
         flags: i32,
         mode: u32,
         asker: Asker,
@@ -145,14 +147,15 @@ impl FileSystem {
             }
             Err(error) => return Err(error),
         };
-        self.entry(node, &status);
-        self.reply.opened(handle, OPEN_DIRECT);
+        self.entry(directory, node, &status);
+        self.reply_opened(device, handle, flags, sink)?;
         Ok(Answer::Reply(Given::NodeAndOpen(node, handle)))
     }
 
     /// O_TMPFILE.
     pub(super) fn create_unnamed(
         &mut self,
+        device: &Device,
         directory: NodeId,
         flags: i32,
         mode: u32,
@@ -174,8 +177,8 @@ impl FileSystem {
         let name = self.names.add_unlinked(directory, bytes.as_bytes(), node);
         let handle = self.opened(node, Some(name), lower, flags);
         sink.observe(FsEvent::Open { subject: self.subject(node, Some(name)), exec: false });
-        self.entry(node, &status);
-        self.reply.opened(handle, OPEN_DIRECT);
+        self.entry(directory, node, &status);
+        self.reply_opened(device, handle, flags, sink)?;
         Ok(Answer::Reply(Given::NodeAndOpen(node, handle)))
     }
 
@@ -253,6 +256,7 @@ impl FileSystem {
         if let Some(node) = self.nodes.get_mut(file.node) {
             node.opens -= 1;
         }
+        self.way_closed(&file);
         if let Some(id) = file.name
             && let Some(name) = self.names.get_mut(id)
         {
