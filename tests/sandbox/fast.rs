@@ -243,9 +243,9 @@ fn all_ways_go_together(kind: Kind) -> Result<()> {
     let path = scene.path("seen").join("f");
     for first in OPENS {
         for second in OPENS {
-            for watched_from in [0, 1, 2] {
-                together(&mut server, &path, first.1, second.1, watched_from)
-                    .with_context(|| format!("{} then {}, watched from {watched_from}", first.0, second.0))?;
+            for watched in [[false, false], [false, true], [true, false], [true, true]] {
+                together(&mut server, &path, first.1, second.1, watched)
+                    .with_context(|| format!("{} then {}, watched: {watched:?}", first.0, second.0))?;
             }
         }
     }
@@ -257,19 +257,19 @@ fn together(
     path: &Path,
     first: fn(&Path) -> Result<File>,
     second: fn(&Path) -> Result<File>,
-    watched_from: u32,
+    watched: [bool; 2],
 ) -> Result<()> {
     let _ = fs::remove_file(path);
     let content = vec![b'a'; 8192];
     fs::write(path, &content)?;
-    let mut watch = |now| -> Result<()> {
-        let asked = if watched_from <= now { Mask::IN_ALL_EVENTS } else { Mask::empty() };
+    let mut watch = |is_watched| -> Result<()> {
+        let asked = if is_watched { Mask::IN_ALL_EVENTS } else { Mask::empty() };
         server.watch(object(path)?, asked)
     };
-    watch(0)?;
+    watch(watched[0])?;
     let first = first(path).context("the first open")?;
     let map = Map::new(&first)?;
-    watch(1)?;
+    watch(watched[1])?;
     let second = second(path).context("the second open")?;
     let other_map = Map::new(&second)?;
     let mut flags: libc::c_long = 0;
