@@ -100,6 +100,27 @@ impl Server {
         Ok(())
     }
 
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) -> Result<()> {
+        Ok(nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.process.id().cast_signed()), signal)?)
+    }
+
+    pub(crate) fn process(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The server's threads that are in one of these system calls.
+    pub(crate) fn threads_in(&self, calls: &[libc::c_long]) -> Result<Vec<u32>> {
+        let mut found = Vec::new();
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.process.id()))? {
+            let thread = thread?;
+            let text = std::fs::read_to_string(thread.path().join("syscall")).unwrap_or_default();
+            if calls.iter().any(|call| text.starts_with(&format!("{call} "))) {
+                found.push(thread.file_name().to_string_lossy().parse()?);
+            }
+        }
+        Ok(found)
+    }
+
     pub(crate) fn kill(&mut self) -> Result<()> {
         self.process.kill()?;
         self.process.wait()?;

@@ -22,6 +22,7 @@ mod open_files;
 mod reply;
 mod request;
 mod sink;
+mod slow;
 mod status;
 mod ways;
 

@@ -2,6 +2,7 @@
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -25,7 +26,7 @@ const NAMES_EXPIRE: i32 = 8;
 /// /dev/fuse with a file system behind it, non-blocking.
 #[derive(Debug)]
 pub struct Device {
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
 }
 
 /// What a read gave.
@@ -46,7 +47,12 @@ impl Device {
     pub(super) fn new(fd: OwnedFd) -> Result<Self, Errno> {
         let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
         fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-        Ok(Self { fd })
+        Ok(Self { fd: Arc::new(fd) })
+    }
+
+    /// The same, for another thread to answer over.
+    pub(super) fn share(&self) -> Self {
+        Self { fd: Arc::clone(&self.fd) }
     }
 
     /// # Errors

@@ -24,6 +24,7 @@ use super::open_files::OpenFiles;
 use super::reply::{Numbering, Reply};
 use super::request::{Handle, NodeId, Operation, Request};
 use super::sink::Sink;
+use super::slow::Slow;
 use super::status::Status;
 
 /// A passthrough file system. It belongs to the thread that made it, whose file system ids, groups, capabilities and umask change while it
@@ -38,6 +39,7 @@ pub struct FileSystem {
     numbering: Numbering,
     /// None in exact mode.
     fast: Option<Fast>,
+    slow: Slow,
     /// Whether FLUSH is worth a request.
     flushes: bool,
     /// The request.
@@ -65,7 +67,7 @@ enum Answer {
     Reply(Given),
     /// With so many bytes of data.
     Data(usize),
-    /// Not at all.
+    /// Not here: not at all, or by another thread.
     None,
     Ended,
 }
@@ -101,6 +103,7 @@ impl FileSystem {
             identity: Identity::new()?,
             numbering: Numbering { device: status.key.device, spans_devices: is_overlay },
             fast: (mode == Mode::Fast).then(Fast::default),
+            slow: Slow::default(),
             flushes,
             message: vec![0; TRANSFER_BYTES_MAX as usize + 4096],
             reply: Reply::default(),
@@ -244,9 +247,9 @@ impl FileSystem {
                 DONE
             }
             Operation::Synchronize { handle, data_only } | Operation::SynchronizeDirectory { handle, data_only } => {
-                self.synchronize(handle, data_only)
+                self.synchronize(device, request.unique, handle, data_only)
             }
-            Operation::SynchronizeAll => self.synchronize_all(),
+            Operation::SynchronizeAll => self.synchronize_all(device, request.unique),
             Operation::OpenDirectory { flags } => self.open_directory(node, flags, asker, sink),
             Operation::ReadDirectory(place) => self.read_directory(place, sink),
             Operation::SetExtended { name, value, flags } => self.set_extended(node, name, value, flags, asker, sink),

@@ -1,6 +1,7 @@
 //! The files and directories that are open.
 
 use std::fs::File;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use slab::Slab;
@@ -15,7 +16,8 @@ pub(super) struct OpenFile {
     pub(super) node: NodeId,
     /// The name by which it was come to.
     pub(super) name: Option<NameId>,
-    pub(super) lower: File,
+    /// Others may be using it when it is closed.
+    pub(super) lower: Arc<File>,
     pub(super) is_writable: bool,
     /// The kernel has opened it for itself, to ask for attributes: no program knows of it.
     pub(super) is_internal: bool,

@@ -18,6 +18,7 @@ use crate::fuse::names::NameId;
 use crate::fuse::open_files::OpenFile;
 use crate::fuse::request::{Asker, Handle, NodeId, Place, READ_LOCKOWNER, WRITE_CACHE, WRITE_KILL_SUIDGID};
 use crate::fuse::sink::Sink;
+use crate::fuse::slow::{Job, SlowCall};
 use crate::fuse::status::Status;
 
 /// The kernel's FMODE_EXEC, which is in the flags if an exec opens the file.
@@ -101,7 +102,7 @@ impl FileSystem {
         self.files.add(OpenFile {
             node,
             name,
-            lower,
+            lower: Arc::new(lower),
             is_writable: is_writable(flags),
             is_internal: false,
             appends: flags & libc::O_APPEND != 0,
@@ -274,17 +275,34 @@ impl FileSystem {
         Ok(())
     }
 
-    pub(super) fn synchronize(&mut self, handle: Handle, data_only: bool) -> Result<Answer, Errno> {
-        let file = &self.files.get(handle)?.lower;
-        let synchronize = if data_only { nix::unistd::fdatasync } else { nix::unistd::fsync };
-        synchronize(file)?;
-        super::DONE
+    pub(super) fn synchronize(
+        &mut self,
+        device: &Device,
+        unique: u64,
+        handle: Handle,
+        data_only: bool,
+    ) -> Result<Answer, Errno> {
+        let file = Arc::clone(&self.files.get(handle)?.lower);
+        self.do_slowly(device, unique, file, if data_only { SlowCall::Data } else { SlowCall::File })
     }
 
-    pub(super) fn synchronize_all(&mut self) -> Result<Answer, Errno> {
+    pub(super) fn synchronize_all(&mut self, device: &Device, unique: u64) -> Result<Answer, Errno> {
         let root = self.lower.reopen(&*self.lower.root, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
-        nix::unistd::syncfs(&root)?;
-        super::DONE
+        self.do_slowly(device, unique, Arc::new(root), SlowCall::FileSystem)
+    }
+
+    fn do_slowly(&mut self, device: &Device, unique: u64, file: Arc<File>, call: SlowCall) -> Result<Answer, Errno> {
+        if self.slow.is_idle() {
+            // Its thread is to have our rights, not the caller's.
+            self.identity.own();
+        }
+        match self.slow.take(Job { device: device.share(), unique, file, call }) {
+            Ok(()) => Ok(Answer::None),
+            Err(job) => {
+                job.call.make(&job.file)?;
+                super::DONE
+            }
+        }
     }
 
     pub(super) fn allocate(
