@@ -227,7 +227,9 @@ fn lower_changes() -> Result<()> {
 }
 
 /// How a file is opened.
-const OPENS: [(&str, fn(&Path) -> Result<File>); 6] = [
+type Open = fn(&Path) -> Result<File>;
+
+const OPENS: [(&str, Open); 6] = [
     ("read", |path| Ok(File::open(path)?)),
     ("read and write", both_ways),
     ("write", |path| Ok(OpenOptions::new().write(true).open(path)?)),
@@ -252,13 +254,7 @@ fn all_ways_go_together(kind: Kind) -> Result<()> {
     Ok(())
 }
 
-fn together(
-    server: &mut Server,
-    path: &Path,
-    first: fn(&Path) -> Result<File>,
-    second: fn(&Path) -> Result<File>,
-    watched: [bool; 2],
-) -> Result<()> {
+fn together(server: &mut Server, path: &Path, first: Open, second: Open, watched: [bool; 2]) -> Result<()> {
     let _ = fs::remove_file(path);
     let content = vec![b'a'; 8192];
     fs::write(path, &content)?;
