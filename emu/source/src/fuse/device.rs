@@ -20,6 +20,9 @@ struct BackingMap {
 nix::ioctl_write_ptr!(backing_open, 229, 1, BackingMap);
 nix::ioctl_write_ptr!(backing_close, 229, 2, u32);
 
+/// Replies up to this length are written in one piece.
+const WHOLE_BYTES: usize = 512;
+
 /// `FUSE_NOTIFY_INC_EPOCH`
 const NAMES_EXPIRE: i32 = 8;
 
@@ -121,8 +124,20 @@ impl Device {
         {
             header[field].copy_from_slice(bytes);
         }
+        // The kernel looks up each piece's page, which for most replies takes longer than a copy.
+        let mut whole = [0; WHOLE_BYTES];
+        let whole = whole.get_mut(..HEADER_LENGTH + body.len()).map(|whole| {
+            let (front, back) = whole.split_at_mut(HEADER_LENGTH);
+            front.copy_from_slice(&header);
+            back.copy_from_slice(body);
+            &*whole
+        });
         loop {
-            match nix::sys::uio::writev(&self.fd, &[IoSlice::new(&header), IoSlice::new(body)]) {
+            let written = match whole {
+                Some(whole) => nix::unistd::write(&self.fd, whole),
+                None => nix::sys::uio::writev(&self.fd, &[IoSlice::new(&header), IoSlice::new(body)]),
+            };
+            match written {
                 Ok(_) => return Ok(true),
                 Err(Errno::EINTR) => {}
                 Err(Errno::ENOENT | Errno::ENODEV | Errno::ECONNABORTED) => return Ok(false),

@@ -49,7 +49,7 @@ impl FileSystem {
         let object = self.object(node)?;
         let name = self.nodes.name_for(node, asker.thread, &self.names);
         let handle = self.open_object_file(&object, node, name, flags, asker, sink)?;
-        self.reply_opened(device, handle, flags, sink)?;
+        self.reply_opened(device, handle, (flags, false), sink)?;
         Ok(Answer::Reply(Given::Open(handle)))
     }
 
@@ -149,7 +149,7 @@ impl FileSystem {
             Err(error) => return Err(error),
         };
         self.entry(directory, node, &status);
-        self.reply_opened(device, handle, flags, sink)?;
+        self.reply_opened(device, handle, (flags, true), sink)?;
         Ok(Answer::Reply(Given::NodeAndOpen(node, handle)))
     }
 
@@ -179,7 +179,7 @@ impl FileSystem {
         let handle = self.opened(node, Some(name), lower, flags);
         sink.observe(FsEvent::Open { subject: self.subject(node, Some(name)), exec: false });
         self.entry(directory, node, &status);
-        self.reply_opened(device, handle, flags, sink)?;
+        self.reply_opened(device, handle, (flags, true), sink)?;
         Ok(Answer::Reply(Given::NodeAndOpen(node, handle)))
     }
 

@@ -23,15 +23,22 @@ impl FileSystem {
         &mut self,
         device: &Device,
         handle: Handle,
-        flags: i32,
+        (flags, is_new): (i32, bool),
         sink: &dyn Sink,
     ) -> Result<(), Errno> {
-        let (flags, backing) = self.way(device, handle, flags, sink)?;
+        let (flags, backing) = self.way(device, handle, flags, is_new, sink)?;
         self.reply.opened(handle, flags, backing);
         Ok(())
     }
 
-    fn way(&mut self, device: &Device, handle: Handle, flags: i32, sink: &dyn Sink) -> Result<(u32, u32), Errno> {
+    fn way(
+        &mut self,
+        device: &Device,
+        handle: Handle,
+        flags: i32,
+        is_new: bool,
+        sink: &dyn Sink,
+    ) -> Result<(u32, u32), Errno> {
         let Some(fast) = &mut self.fast else { return Ok((OPEN_DIRECT, 0)) };
         let file = self.files.get_mut(handle)?;
         let directory = file.name.and_then(|name| self.names.get(name)).map(|name| name.directory);
@@ -42,7 +49,10 @@ impl FileSystem {
         let is_seen = is_asked || file.is_internal;
         let node = self.nodes.get_mut(file.node).ok_or(Errno::ESTALE)?;
         let ways = &mut node.ways;
+        // To let the kernel write it, and then check it for capabilities, takes longer than the few writes that most new files get.
+        let is_worth_it = !is_new || flags & libc::O_ACCMODE != libc::O_WRONLY || file.appends;
         if !is_seen
+            && is_worth_it
             && ways.is_free()
             && let Some(backing) = fast.open_backing(device, &file.lower, node.key.device, &mut self.identity)
         {
