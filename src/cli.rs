@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use uinotify_host::{LimitOverrides, SetNextWd, Sources};
+use uinotify_host::{LimitOverrides, Mode, SetNextWd, Sources};
 
 use crate::notice::notice;
 use crate::run::EXIT_OWN_ERROR;
@@ -93,6 +93,10 @@ struct RunArguments {
     #[arg(long, value_name = "DIR[:ro]")]
     tree: Vec<OsString>,
 
+    /// How much of what is done to the trees is seen: all, or what somebody watches (docs/sandbox.md says what that can lose)
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = ModeArgument::Exact)]
+    mode: ModeArgument,
+
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -163,6 +167,23 @@ enum Source {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum ModeArgument {
+    /// Every call, each as Linux would tell of it
+    Exact,
+    /// The kernel reads and writes by itself what nobody watches for that
+    Fast,
+}
+
+impl From<ModeArgument> for Mode {
+    fn from(mode: ModeArgument) -> Self {
+        match mode {
+            ModeArgument::Exact => Self::Exact,
+            ModeArgument::Fast => Self::Fast,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum SetNextWdAnswer {
     /// Set the cursor, as Linux does since 4.16 with CONFIG_CHECKPOINT_RESTORE
     Ok,
@@ -214,6 +235,7 @@ impl From<EmulatorArguments> for Settings {
                 SetNextWdAnswer::Einval => SetNextWd::Inval,
             },
             verbose: arguments.verbose,
+            mode: Mode::default(),
         }
     }
 }
@@ -221,7 +243,7 @@ impl From<EmulatorArguments> for Settings {
 impl From<RunArguments> for run::Options {
     fn from(arguments: RunArguments) -> Self {
         Self {
-            settings: arguments.emulator.into(),
+            settings: Settings { mode: arguments.mode.into(), ..arguments.emulator.into() },
             strict: arguments.strict,
             trees: arguments.tree.iter().map(|text| Tree::parse(text)).collect(),
             command: arguments.command,

@@ -150,7 +150,7 @@ pub fn run(options: &Options) -> Result<u8, RunError> {
         return Err(RunError::system("execute /proc/self/exe again")(nested::execute_again(&inherited)));
     }
     let found = check_program(options)?;
-    let sandbox = Sandbox::prepare(&options.trees).map_err(RunError::Tree)?;
+    let sandbox = Sandbox::prepare(&options.trees, options.settings.mode).map_err(RunError::Tree)?;
 
     let socket = Socket::bind().map_err(RunError::NoSocket)?;
     let shim = shim_file::install(socket.folder()).map_err(RunError::NoShim)?;

@@ -1,6 +1,6 @@
 //! What an emulator is told on the command line.
 
-use uinotify_host::{Admission, Config, Lifetime, LimitOverrides, SetNextWd, Sources};
+use uinotify_host::{Admission, Config, Lifetime, LimitOverrides, Mode, SetNextWd, Sources};
 
 use crate::notice::notice;
 use crate::number::show_watch_descriptor;
@@ -10,6 +10,8 @@ use crate::number::show_watch_descriptor;
 pub struct Settings {
     /// Where events may come from.
     pub sources: Sources,
+    /// How much of what is done to trees that are shown is seen.
+    pub mode: Mode,
     /// The cursor of each new group, 1 to 0x7fffffff; 1 if not given.
     pub next_wd: Option<i32>,
     /// Limits in place of the kernel's.
@@ -27,6 +29,7 @@ impl Settings {
             limits: self.limits,
             setnextwd: self.setnextwd,
             sources: self.sources,
+            mode: self.mode,
             admission,
             lifetime,
             verbose: self.verbose,

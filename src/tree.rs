@@ -11,9 +11,9 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::stat::Mode;
+use nix::sys::stat::Mode as Permissions;
 use nix::unistd::chdir;
-use uinotify_host::{Mount, MountOptions, announce};
+use uinotify_host::{Mode, Mount, MountOptions, announce};
 
 /// A directory to be shown, as it was given: `DIR` or `DIR:ro`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,20 +72,20 @@ impl std::error::Error for TreeError {
 #[derive(Debug)]
 pub(crate) struct OpenTree {
     path: PathBuf,
-    read_only: bool,
+    options: MountOptions,
     root: OwnedFd,
 }
 
 impl OpenTree {
-    fn open(tree: &Tree) -> Result<Self, TreeError> {
+    fn open(tree: &Tree, mode: Mode) -> Result<Self, TreeError> {
         let purpose = || TreeError::new(format!("show {}", tree.path.display()));
         let path = tree.path.canonicalize().map_err(purpose())?;
         if path == Path::new("/") {
             return Err(TreeError::refused(&path, "it is the root folder; choose folders in it"));
         }
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let root = open(&path, flags, Mode::empty()).map_err(io::Error::from).map_err(purpose())?;
-        Ok(Self { path, read_only: tree.read_only, root })
+        let root = open(&path, flags, Permissions::empty()).map_err(io::Error::from).map_err(purpose())?;
+        Ok(Self { path, options: MountOptions { read_only: tree.read_only, mode }, root })
     }
 
     pub(crate) fn root(&self) -> &OwnedFd {
@@ -102,8 +102,8 @@ impl OpenTree {
 /// # Errors
 ///
 /// A directory cannot be opened, is the root folder, or is given twice.
-pub(crate) fn open_all(trees: &[Tree]) -> Result<Vec<OpenTree>, TreeError> {
-    let mut opened = trees.iter().map(OpenTree::open).collect::<Result<Vec<_>, _>>()?;
+pub(crate) fn open_all(trees: &[Tree], mode: Mode) -> Result<Vec<OpenTree>, TreeError> {
+    let mut opened = trees.iter().map(|tree| OpenTree::open(tree, mode)).collect::<Result<Vec<_>, _>>()?;
     opened.sort_by(|one, other| one.path.cmp(&other.path));
     if let Some(twice) = opened.windows(2).find(|pair| pair[0].path == pair[1].path) {
         return Err(TreeError::refused(&twice[0].path, "it is given twice"));
@@ -118,7 +118,7 @@ pub(crate) fn open_all(trees: &[Tree]) -> Result<Vec<OpenTree>, TreeError> {
 /// Who may open /dev/fuse, or that there is none.
 pub(crate) fn check_device() -> Result<(), TreeError> {
     let device = Path::new("/dev/fuse");
-    match open(device, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()) {
+    match open(device, OFlag::O_RDWR | OFlag::O_CLOEXEC, Permissions::empty()) {
         Ok(_) => Ok(()),
         Err(Errno::EACCES | Errno::EPERM) => Err(TreeError::refused(
             Path::new("a tree"),
@@ -159,7 +159,7 @@ pub(crate) fn mount_all(trees: &[OpenTree], announcements: BorrowedFd<'_>) -> Re
     mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).map_err(io::Error::from).map_err(purpose())?;
     for (index, tree) in trees.iter().enumerate() {
         let purpose = || TreeError::new(format!("show {}", tree.path.display()));
-        let (mounted, device) = Mount::new(&tree.path, MountOptions { read_only: tree.read_only }).map_err(purpose())?;
+        let (mounted, device) = Mount::new(&tree.path, tree.options).map_err(purpose())?;
         announce(announcements, index, mounted.number(), &device).map_err(purpose())?;
         mounted.leave();
     }
@@ -190,11 +190,11 @@ mod tests {
     #[test]
     fn the_root_and_doublets_are_refused() {
         let tree = |path: &str| Tree { path: path.into(), read_only: false };
-        let problem = |trees: &[Tree]| open_all(trees).expect_err("an error").to_string();
+        let problem = |trees: &[Tree]| open_all(trees, Mode::Exact).expect_err("an error").to_string();
         assert!(problem(&[tree("/")]).contains("root folder"));
         assert!(problem(&[tree("/proc"), tree("/proc/.")]).contains("twice"));
         assert!(problem(&[tree("/nowhere/at/all")]).contains("/nowhere/at/all"));
-        let both = open_all(&[tree("/proc/sys"), tree("/proc")]).expect("both");
+        let both = open_all(&[tree("/proc/sys"), tree("/proc")], Mode::Exact).expect("both");
         assert_eq!(both[0].path, Path::new("/proc"));
     }
 }

@@ -14,10 +14,14 @@ use std::process::ExitCode;
 use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
 
+use server::Kind;
+
 #[path = "sandbox/act.rs"]
 mod act;
 #[path = "sandbox/both.rs"]
 mod both;
+#[path = "sandbox/fast.rs"]
+mod fast;
 #[path = "sandbox/hooks.rs"]
 mod hooks;
 #[path = "sandbox/life.rs"]
@@ -57,10 +61,19 @@ fn main() -> Result<ExitCode> {
     arguments.test_threads = Some(1);
     // Before there is a second thread, so that all of them are in it.
     let missing = both::enter_mount_space().err().map(|error| format!("{error:#}"));
-    let mut trials: Vec<_> = act::ACTS.iter().map(|act| trial(act.name, || both::compare(act.name, &[]))).collect();
-    trials.push(trial("random::operations", random::operations));
+    let mut trials = Vec::new();
+    for kind in [Kind::Exact, Kind::Fast, Kind::Cached] {
+        let name = |name: &str| if kind == Kind::Exact { name.to_owned() } else { format!("{}::{name}", kind.name()) };
+        // These two do what takes CAP_SYS_ADMIN of the server as well.
+        let is_run = |act: &&act::Act| {
+            kind != Kind::Cached || !["settings::extended_attributes", "owners::capabilities"].contains(&act.name)
+        };
+        let acts = act::ACTS.iter().filter(is_run);
+        trials.extend(acts.map(|act| trial(&name(act.name), move || both::compare(kind, act.name, &[]))));
+        trials.push(trial(&name("random::operations"), move || random::operations(kind)));
+    }
     trials.push(trial("many::files_with_few_descriptors", many::files_with_few_descriptors));
-    for (name, test) in hooks::TESTS.iter().chain(life::TESTS).chain(programs::TESTS) {
+    for (name, test) in hooks::TESTS.iter().chain(fast::TESTS).chain(life::TESTS).chain(programs::TESTS) {
         trials.push(trial(name, test));
     }
     let trials = trials.into_iter().map(|trial| {

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use nix::unistd::geteuid;
-use uinotify_host::{Emulator, announcements};
+use uinotify_host::{Emulator, Mode, announcements};
 
 use crate::process;
 use crate::tree::{self, OpenTree, Tree, TreeError};
@@ -18,11 +18,11 @@ pub(super) struct Sandbox {
 
 impl Sandbox {
     /// Opens the trees, and enters a user name space if this user has no right to mount otherwise. Nothing for no trees.
-    pub(super) fn prepare(trees: &[Tree]) -> Result<Option<Self>, TreeError> {
+    pub(super) fn prepare(trees: &[Tree], mode: Mode) -> Result<Option<Self>, TreeError> {
         if trees.is_empty() {
             return Ok(None);
         }
-        let trees = tree::open_all(trees)?;
+        let trees = tree::open_all(trees, mode)?;
         tree::check_device()?;
         let is_in_user_space = !geteuid().is_root();
         if is_in_user_space {

@@ -9,7 +9,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::act;
-use crate::server::Server;
+use crate::server::{Kind, Server};
 use crate::tree;
 
 /// From here on no mount of this process is seen by others.
@@ -47,14 +47,18 @@ impl Scene {
     }
 
     pub(crate) fn serve(&self) -> Result<Server> {
-        Server::start(&self.path("lower"), &self.path("seen"), None)
+        self.serve_as(Kind::Exact)
+    }
+
+    pub(crate) fn serve_as(&self, kind: Kind) -> Result<Server> {
+        Server::start(kind, &self.path("lower"), &self.path("seen"), None)
     }
 }
 
 /// Runs one of our programs on both sides: what it says must be the same, and so must the trees that it leaves.
-pub(crate) fn compare(name: &str, arguments: &[String]) -> Result<()> {
+pub(crate) fn compare(kind: Kind, name: &str, arguments: &[String]) -> Result<()> {
     let scene = Scene::new()?;
-    let mut server = scene.serve()?;
+    let mut server = scene.serve_as(kind)?;
     let expected = run(name, &scene.path("plain"), arguments)?;
     let found = run(name, &scene.path("seen"), arguments);
     let found = found.with_context(|| format!("after {:?}", server.settle()))?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use crate::both::Scene;
-use crate::server::Server;
+use crate::server::{Kind, Server};
 
 type Test = fn() -> Result<()>;
 
@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ("life::busy_at_the_end", busy_at_the_end),
     ("life::killed_in_the_middle", killed_in_the_middle),
     ("life::changes_of_the_lower_tree_are_seen", changes_of_the_lower_tree_are_seen),
+    ("life::a_slow_call_holds_up_nobody", a_slow_call_holds_up_nobody),
     ("life::nothing_leads_out", nothing_leads_out),
     ("life::a_number_used_again_is_another_object", a_number_used_again_is_another_object),
     ("life::an_object_is_known_by_its_descriptor", an_object_is_known_by_its_descriptor),
@@ -105,6 +106,54 @@ fn changes_of_the_lower_tree_are_seen() -> Result<()> {
     Ok(())
 }
 
+/// The lower tree is one of our file systems too, whose server stands still.
+fn a_slow_call_holds_up_nobody() -> Result<()> {
+    let scene = Scene::new()?;
+    let middle = scene.path("middle");
+    fs::create_dir(&middle)?;
+    let below = Server::start(Kind::Exact, &scene.path("lower"), &middle, None)?;
+    let mut server = Server::start(Kind::Exact, &middle, &scene.path("seen"), None)?;
+    let file = fs::File::create(scene.path("seen").join("file"))?;
+    let other = fs::File::create(scene.path("seen").join("other"))?;
+    server.settle()?;
+    below.signal(nix::sys::signal::Signal::SIGSTOP)?;
+    let goes_on = Continue(&below);
+    std::thread::scope(|scope| -> Result<()> {
+        let calls = [scope.spawn(|| file.sync_all()), scope.spawn(|| other.sync_data())];
+        let limit = Instant::now() + Duration::from_secs(20);
+        let caller = loop {
+            let calls = server.threads_in(&[libc::SYS_fsync, libc::SYS_fdatasync])?;
+            if let Some(caller) = calls.first() {
+                break *caller;
+            }
+            ensure!(Instant::now() < limit, "nobody synchronizes");
+            std::thread::yield_now();
+        };
+        // It would not answer.
+        if caller != server.process() {
+            server.known_objects()?;
+        }
+        drop(goes_on);
+        for call in calls {
+            call.join().map_err(|_| anyhow::anyhow!("a call panicked"))??;
+        }
+        ensure!(caller != server.process(), "the thread that serves waits for the disk");
+        Ok(())
+    })?;
+    drop((file, other));
+    ensure!(server.settle()? == ["close file writable", "close other writable"]);
+    Ok(())
+}
+
+/// At its end the server that was stopped goes on.
+struct Continue<'a>(&'a Server);
+
+impl Drop for Continue<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.signal(nix::sys::signal::Signal::SIGCONT);
+    }
+}
+
 /// A folder that becomes a symbolic link between the look-up and its use is not followed.
 fn nothing_leads_out() -> Result<()> {
     let scene = Scene::new()?;
@@ -187,7 +236,7 @@ fn a_number_used_again_is_another_object() -> Result<()> {
     use std::os::unix::fs::MetadataExt;
     let scene = Scene::new()?;
     let (lower, seen) = (scene.path("lower"), scene.path("seen"));
-    let mut server = Server::start(&lower, &seen, Some(80))?;
+    let mut server = Server::start(Kind::Exact, &lower, &seen, Some(80))?;
     fs::write(seen.join("old"), b"old")?;
     let number = fs::metadata(lower.join("old"))?.ino();
     let flags = nix::fcntl::OFlag::O_PATH;

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use anyhow::{Result, ensure};
 
 use crate::both::Scene;
-use crate::server::Server;
+use crate::server::{Kind, Server};
 
 const FILES: usize = 20_000;
 const FOLDER_FILES: usize = 500;
@@ -23,7 +23,7 @@ pub(crate) fn files_with_few_descriptors() -> Result<()> {
         }
         fs::write(lower.join(path(number)), number.to_string())?;
     }
-    let mut server = Server::start(&lower, &seen, Some(1024))?;
+    let mut server = Server::start(Kind::Exact, &lower, &seen, Some(1024))?;
     // The kernel keeps what it knows: memory is not short.
     let mut numbers = BTreeMap::new();
     for number in 0..files {

@@ -12,17 +12,18 @@ use nix::unistd::{Whence, ftruncate, linkat, lseek, truncate};
 
 use crate::act::Transcript;
 use crate::both;
+use crate::server::Kind;
 
 const STEPS: u64 = 4000;
 
 /// The test.
-pub(crate) fn operations() -> Result<()> {
+pub(crate) fn operations(kind: Kind) -> Result<()> {
     let setting = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
     let steps = setting("UINOTIFY_STEPS").unwrap_or(STEPS);
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
     let seed = setting("UINOTIFY_SEED").unwrap_or(clock.as_secs());
-    println!("random::operations: seed {seed}");
-    both::compare("random", &[seed.to_string(), steps.to_string()])
+    println!("random::operations, {}: seed {seed}", kind.name());
+    both::compare(kind, "random", &[seed.to_string(), steps.to_string()])
 }
 
 /// xorshift: the same numbers on both sides.

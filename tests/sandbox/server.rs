@@ -1,5 +1,6 @@
 //! The file system in a process of its own, as the emulator is, and its mount.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -8,12 +9,34 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::stat::Mode;
-use uinotify_core::{Entry, FsEvent, Subject};
-use uinotify_source::fuse::{FileSystem, Mount, MountOptions, Served, Sink};
+use nix::sys::stat::Mode as Permissions;
+use uinotify_core::{Entry, FsEvent, Mask, ObjectId, Subject};
+use uinotify_source::fuse::{FileSystem, Mode, Mount, MountOptions, Served, Sink};
 
 /// The first argument of the process that serves.
 pub(crate) const ARGUMENT: &str = "--serve";
+
+/// How a tree is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Exact,
+    /// Without a watch, unless a test sets one.
+    Fast,
+    /// The same without CAP_SYS_ADMIN, as in a user name space: by the page cache.
+    Cached,
+}
+
+impl Kind {
+    const ALL: [(Self, &'static str); 3] = [(Self::Exact, "exact"), (Self::Fast, "fast"), (Self::Cached, "cached")];
+
+    pub(crate) fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
+    }
+
+    fn mode(self) -> Mode {
+        if self == Self::Exact { Mode::Exact } else { Mode::Fast }
+    }
+}
 
 /// A mounted tree.
 pub(crate) struct Server {
@@ -25,9 +48,9 @@ pub(crate) struct Server {
 
 impl Server {
     /// Shows `lower` at `point`. `open_max` limits the server's descriptors.
-    pub(crate) fn start(lower: &Path, point: &Path, open_max: Option<u64>) -> Result<Self> {
+    pub(crate) fn start(kind: Kind, lower: &Path, point: &Path, open_max: Option<u64>) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg(ARGUMENT).arg(lower).arg(point).args(open_max.map(|max| max.to_string()));
+        command.args([ARGUMENT, kind.name()]).arg(lower).arg(point).args(open_max.map(|max| max.to_string()));
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let orders = process.stdin.take();
         let answers = BufReader::new(process.stdout.take().context("its output")?);
@@ -68,6 +91,36 @@ impl Server {
         Ok(if line == "none" { None } else { Some(line.parse()?) })
     }
 
+    /// Somebody watches the object behind a descriptor of this process from now on; for nothing ends it.
+    pub(crate) fn watch(&mut self, object: impl AsFd, mask: Mask) -> Result<()> {
+        let node = self.node_of(object)?.context("no object of the tree")?;
+        let order = format!("w{node} {}\n", mask.bits());
+        self.orders.as_mut().context("no orders")?.write_all(order.as_bytes())?;
+        ensure!(self.line()? == "watched", "not watched");
+        Ok(())
+    }
+
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) -> Result<()> {
+        Ok(nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.process.id().cast_signed()), signal)?)
+    }
+
+    pub(crate) fn process(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The server's threads that are in one of these system calls.
+    pub(crate) fn threads_in(&self, calls: &[libc::c_long]) -> Result<Vec<u32>> {
+        let mut found = Vec::new();
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.process.id()))? {
+            let thread = thread?;
+            let text = std::fs::read_to_string(thread.path().join("syscall")).unwrap_or_default();
+            if calls.iter().any(|call| text.starts_with(&format!("{call} "))) {
+                found.push(thread.file_name().to_string_lossy().parse()?);
+            }
+        }
+        Ok(found)
+    }
+
     pub(crate) fn kill(&mut self) -> Result<()> {
         self.process.kill()?;
         self.process.wait()?;
@@ -100,15 +153,20 @@ impl Drop for Server {
 
 /// The process that serves: until its standard input ends.
 pub(crate) fn serve(arguments: &[String]) -> Result<()> {
-    let [lower, point, rest @ ..] = arguments else { bail!("a lower tree and a mount point") };
+    let [kind, lower, point, rest @ ..] = arguments else { bail!("how, a lower tree and a mount point") };
+    let (kind, _) = *Kind::ALL.iter().find(|(_, name)| name == kind).context("no such kind")?;
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     if let [open_max] = rest {
         let open_max = open_max.parse()?;
         nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, open_max, open_max)?;
     }
     let root = std::fs::File::open(lower)?;
-    let mut file_system = FileSystem::new(root.into())?;
-    let (mount, device) = Mount::new(Path::new(point), MountOptions::default())?;
+    let options = MountOptions { mode: kind.mode(), ..MountOptions::default() };
+    let (mount, device) = Mount::new(Path::new(point), options)?;
+    if kind == Kind::Cached {
+        give_up_administration()?;
+    }
+    let mut file_system = FileSystem::new(root.into(), kind.mode())?;
     let mut told = Told::default();
     let (input, mut output) = (std::io::stdin(), std::io::stdout());
     writeln!(output, "mounted")?;
@@ -129,8 +187,8 @@ pub(crate) fn serve(arguments: &[String]) -> Result<()> {
             (None, _) => {}
             (Some(0), _) => break,
             (Some(_), [b's']) => {
-                writeln!(output, "{}settled", told.0)?;
-                told.0.clear();
+                writeln!(output, "{}settled", told.text)?;
+                told.text.clear();
             }
             (Some(_), [b'n']) => {
                 // Nothing may be left in a buffer, where no poll sees it: the line is short enough for one read.
@@ -138,11 +196,19 @@ pub(crate) fn serve(arguments: &[String]) -> Result<()> {
                 let length = nix::unistd::read(&input, &mut line)?;
                 let path = std::str::from_utf8(line.get(..length).unwrap_or_default())?;
                 // As a program would send it: opened by its link it leads to no look-up here.
-                let object = open(path.trim_end(), OFlag::O_PATH, Mode::empty())?;
+                let object = open(path.trim_end(), OFlag::O_PATH, Permissions::empty())?;
                 match mount.number().node_of(object.as_fd()) {
                     Some(node) => writeln!(output, "{}", node.0)?,
                     None => writeln!(output, "none")?,
                 }
+            }
+            (Some(_), [b'w']) => {
+                let mut line = [0; 64];
+                let length = nix::unistd::read(&input, &mut line)?;
+                let line = std::str::from_utf8(line.get(..length).unwrap_or_default())?;
+                let (node, mask) = line.trim_end().split_once(' ').context("an object and a mask")?;
+                told.watched.insert(ObjectId(node.parse()?), Mask::from_bits_retain(mask.parse()?));
+                writeln!(output, "watched")?;
             }
             (Some(_), _) => writeln!(output, "{}", file_system.known_objects())?,
         }
@@ -154,13 +220,39 @@ pub(crate) fn serve(arguments: &[String]) -> Result<()> {
 
 /// The hooks, a line each.
 #[derive(Default)]
-struct Told(String);
+struct Told {
+    text: String,
+    watched: BTreeMap<ObjectId, Mask>,
+}
 
 impl Sink for Told {
     fn observe(&mut self, event: FsEvent<'_>) {
-        self.0.push_str(&show(&event));
-        self.0.push('\n');
+        self.text.push_str(&show(&event));
+        self.text.push('\n');
     }
+
+    fn interest(&self, object: ObjectId) -> Mask {
+        self.watched.get(&object).copied().unwrap_or(Mask::empty())
+    }
+}
+
+/// This process has CAP_SYS_ADMIN no longer.
+fn give_up_administration() -> Result<()> {
+    const VERSION: u32 = 0x2008_0522;
+    const SYS_ADMIN: u32 = 21;
+    let header = [VERSION, 0];
+    let mut sets = [0_u32; 6];
+    // SAFETY: a header and room for the sets, as this version has; they live through the call.
+    let result = unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()) };
+    nix::errno::Errno::result(result)?;
+    // The lower half: effective, permitted, inheritable.
+    for set in &mut sets[..3] {
+        *set &= !(1 << SYS_ADMIN);
+    }
+    // SAFETY: a header and the sets, as this version has; they live through the call.
+    let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) };
+    nix::errno::Errno::result(result)?;
+    Ok(())
 }
 
 fn wait(device: impl AsFd, orders: BorrowedFd<'_>) -> Result<bool> {

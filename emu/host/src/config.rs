@@ -1,5 +1,6 @@
 //! What an emulator is told at its start.
 
+use uinotify_source::fuse::Mode;
 use uinotify_wire::TOKEN_BYTES;
 
 /// An emulator's settings.
@@ -13,6 +14,8 @@ pub struct Config {
     pub setnextwd: SetNextWd,
     /// Where events may come from.
     pub sources: Sources,
+    /// How much of what is done to trees that are shown is seen.
+    pub mode: Mode,
     /// Who may open instances.
     pub admission: Admission,
     /// When the emulator ends.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use uinotify_core::{FsEvent, GroupId, Output};
+use uinotify_core::{FsEvent, GroupId, Mask, ObjectId, Output};
 
 use crate::session::{Session, Tools};
 
@@ -56,5 +56,10 @@ impl Told<'_> {
                 }
             }
         }
+    }
+
+    /// What all watches on an object together ask for.
+    pub(crate) fn interest(&self, object: ObjectId) -> Mask {
+        self.tools.engine.interest(object)
     }
 }

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use uinotify_core::{FsEvent, Object, ObjectId};
-use uinotify_source::fuse::{Device, FileSystem, Mount, MountNumber, NodeId, Served, Sink};
+use uinotify_core::{FsEvent, Mask, Object, ObjectId};
+use uinotify_source::fuse::{Device, FileSystem, Mode, Mount, MountNumber, NodeId, Served, Sink};
 
 use crate::told::Told;
 
@@ -68,12 +68,13 @@ impl Trees {
     pub(crate) fn add(
         &mut self,
         root: OwnedFd,
+        mode: Mode,
         device: Device,
         number: MountNumber,
         mount: Option<Mount>,
     ) -> io::Result<usize> {
         self.rest();
-        let file_system = FileSystem::new(root)?;
+        let file_system = FileSystem::new(root, mode)?;
         self.trees.push(Some(Tree { file_system, device, number, _mount: mount }));
         Ok(self.trees.len() - 1)
     }
@@ -190,6 +191,10 @@ struct OfTree<'a, 'b> {
 impl Sink for OfTree<'_, '_> {
     fn observe(&mut self, event: FsEvent<'_>) {
         self.told.observe(event.map_objects(|ObjectId(node)| object(self.index, NodeId(node))));
+    }
+
+    fn interest(&self, ObjectId(node): ObjectId) -> Mask {
+        self.told.interest(object(self.index, NodeId(node)))
     }
 }
 

@@ -51,7 +51,7 @@ impl Emulator {
         device: Device,
         mount: Option<Mount>,
     ) -> io::Result<()> {
-        let index = self.trees.add(root, device, number, mount)?;
+        let index = self.trees.add(root, self.config.mode, device, number, mount)?;
         if let Some(device) = self.trees.device(index) {
             self.watch(device, Token::Tree(index), EpollFlags::EPOLLIN)?;
         }

@@ -13,6 +13,7 @@ const FOWNER: u32 = 3;
 const FSETID: u32 = 4;
 const SETGID: u32 = 6;
 const SETUID: u32 = 7;
+const SYS_ADMIN: u32 = 21;
 
 impl Capabilities {
     pub(super) const NONE: Self = Self(0);
@@ -22,8 +23,16 @@ impl Capabilities {
     /// What it takes to act with another's ids.
     pub(super) const OF_IDS: Self = Self(1 << SETGID | 1 << SETUID);
 
+    /// What it takes to have the kernel read and write lower files itself; and not to lose the set-user-ID bits that whoever writes may keep, as
+    /// the kernel has cleared them before if not.
+    pub(super) const OF_BACKINGS: Self = Self(1 << SYS_ADMIN | 1 << FSETID);
+
     pub(super) fn contains(self, others: Self) -> bool {
         self.0 & others.0 == others.0
+    }
+
+    pub(super) fn or(self, others: Self) -> Self {
+        Self(self.0 | others.0)
     }
 
     pub(super) fn and(self, others: Self) -> Self {

@@ -7,6 +7,7 @@ mod extended;
 mod files;
 mod leaving;
 mod objects;
+mod opening;
 
 pub use attributes::may_read;
 
@@ -17,8 +18,10 @@ use std::sync::Arc;
 use nix::errno::Errno;
 
 use super::device::{Device, Received};
+use super::fast::Fast;
 use super::identity::Identity;
 use super::lower::Lower;
+use super::mode::Mode;
 use super::mount::TRANSFER_BYTES_MAX;
 use super::names::{NameId, Names};
 use super::nodes::Nodes;
@@ -26,6 +29,7 @@ use super::open_files::OpenFiles;
 use super::reply::{Numbering, Reply};
 use super::request::{Handle, NodeId, Operation, Request};
 use super::sink::Sink;
+use super::slow::Slow;
 use super::status::Status;
 use leaving::Leaving;
 
@@ -39,6 +43,9 @@ pub struct FileSystem {
     files: OpenFiles,
     identity: Identity,
     numbering: Numbering,
+    /// None in exact mode.
+    fast: Option<Fast>,
+    slow: Slow,
     /// Whether FLUSH is worth a request.
     flushes: bool,
     /// The request.
@@ -82,7 +89,7 @@ enum Answer {
     Reply(Given),
     /// With so many bytes of data.
     Data(usize),
-    /// Not at all.
+    /// Not here: not at all, or by another thread.
     None,
     Ended,
 }
@@ -104,7 +111,7 @@ impl FileSystem {
     /// # Errors
     ///
     /// If the directory cannot be read, there is no procfs, or this thread cannot have a umask of its own.
-    pub fn new(root: OwnedFd) -> Result<Self, Errno> {
+    pub fn new(root: OwnedFd, mode: Mode) -> Result<Self, Errno> {
         let status = Status::of(&root)?;
         let lower = Lower::new(root)?;
         let is_overlay = lower.is_overlay();
@@ -117,6 +124,8 @@ impl FileSystem {
             files: OpenFiles::default(),
             identity: Identity::new()?,
             numbering: Numbering { device: status.key.device, spans_devices: is_overlay },
+            fast: (mode == Mode::Fast).then(Fast::default),
+            slow: Slow::default(),
             flushes,
             message: vec![0; TRANSFER_BYTES_MAX as usize + 4096],
             reply: Reply::default(),
@@ -252,12 +261,18 @@ impl FileSystem {
 
     fn answer(&mut self, device: &Device, request: &Request<'_>, sink: &mut dyn Sink) -> Result<Served, Errno> {
         self.reply.clear();
-        let result = self.handle(request, sink);
+        if let Some(fast) = &mut self.fast {
+            fast.expires(device);
+        }
+        let result = self.handle(device, request, sink);
         // The kernel looks for capabilities of the file in between.
         if !matches!(request.operation, Operation::Lookup { .. } | Operation::GetExtended { .. })
             && self.last_thread.is_some()
         {
             self.looked_up.remove(&request.asker.thread);
+        }
+        if let Some(fast) = &mut self.fast {
+            fast.tell(device);
         }
         let given = match result {
             Ok(Answer::None) => return Ok(Served::One),
@@ -298,10 +313,13 @@ impl FileSystem {
         if let Some(node) = node {
             self.forget(node, 1, sink);
         }
+        if let Some(fast) = &mut self.fast {
+            fast.tell(device);
+        }
         Ok(Served::One)
     }
 
-    fn handle(&mut self, request: &Request<'_>, sink: &mut dyn Sink) -> Result<Answer, Errno> {
+    fn handle(&mut self, device: &Device, request: &Request<'_>, sink: &mut dyn Sink) -> Result<Answer, Errno> {
         let Request { node, asker, .. } = *request;
         if let Operation::MakeNode { umask, .. }
         | Operation::MakeDirectory { umask, .. }
@@ -337,9 +355,9 @@ impl FileSystem {
                 self.rename((node, name), (new_directory, new_name), flags, asker, sink)
             }
             Operation::Link { object, name } => self.link(object, node, name, asker, sink),
-            Operation::Open { flags } => self.open(node, flags, asker, sink),
-            Operation::Create { name, flags, mode, .. } => self.create(node, name, flags, mode, asker, sink),
-            Operation::Unnamed { flags, mode, .. } => self.create_unnamed(node, flags, mode, asker, sink),
+            Operation::Open { flags } => self.open(device, node, flags, asker, sink),
+            Operation::Create { name, flags, mode, .. } => self.create(device, (node, name), flags, mode, asker, sink),
+            Operation::Unnamed { flags, mode, .. } => self.create_unnamed(device, node, flags, mode, asker, sink),
             Operation::Read(place) => self.read(place, asker, sink),
             Operation::Write { place, data } => self.write(place, data, asker, sink),
             Operation::Flush { handle } => self.flush(handle),
@@ -348,9 +366,9 @@ impl FileSystem {
                 DONE
             }
             Operation::Synchronize { handle, data_only } | Operation::SynchronizeDirectory { handle, data_only } => {
-                self.synchronize(handle, data_only)
+                self.synchronize(device, request.unique, handle, data_only)
             }
-            Operation::SynchronizeAll => self.synchronize_all(),
+            Operation::SynchronizeAll => self.synchronize_all(device, request.unique),
             Operation::OpenDirectory { flags } => self.open_directory(node, flags, asker, sink),
             Operation::ReadDirectory(place) => self.read_directory(place, sink),
             Operation::SetExtended { name, value, flags } => self.set_extended(node, name, value, flags, asker, sink),

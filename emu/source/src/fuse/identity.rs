@@ -100,6 +100,25 @@ impl Identity {
         }
     }
 
+    /// Makes an open file of the lower tree a backing, otherwise as whom this thread acts: of whose disk quota, for one, it is written.
+    ///
+    /// # Errors
+    ///
+    /// EPERM if the emulator has no such right; else those of what is done.
+    pub(super) fn with_right_to_backings<T>(&mut self, act: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+        let acting = self.now.as_ref().unwrap_or(&self.own).capabilities.and(self.own.capabilities);
+        if acting.contains(Capabilities::OF_BACKINGS) {
+            return act();
+        }
+        capabilities::set_effective(acting.or(Capabilities::OF_BACKINGS))?;
+        let result = act();
+        if capabilities::set_effective(acting).is_err() {
+            eprintln!("uinotify: cannot give up a right again");
+            std::process::abort();
+        }
+        result
+    }
+
     /// The umask of what is made next.
     pub(super) fn set_umask(&mut self, mask: u32) {
         let mask = Mode::from_bits_truncate(mask & 0o777);

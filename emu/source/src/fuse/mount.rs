@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use fuser::{Config, Filesystem, InitFlags, KernelConfig, MountOption, Request, Session, SessionACL};
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, umount2};
-use nix::sys::stat::Mode;
+use nix::sys::stat::Mode as Permissions;
+use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 
 use super::device::Device;
 use super::file_handle::FileHandle;
+use super::mode::Mode;
 use super::request::NodeId;
 use super::status::Status;
 
@@ -24,6 +26,8 @@ pub(super) const TRANSFER_BYTES_MAX: u32 = 1 << 20;
 pub struct MountOptions {
     /// Nothing can be changed through the mount.
     pub read_only: bool,
+    /// As the [`FileSystem`](super::FileSystem) that will serve it.
+    pub mode: Mode,
 }
 
 /// A mounted file system, which goes when this is dropped.
@@ -59,10 +63,11 @@ impl Mount {
         // The crate's own option for it goes to its helper only. The kernel takes it since 5.5; before, it stays out.
         let mut named = config.clone();
         named.mount_options.push(MountOption::CUSTOM("subtype=uinotify".into()));
+        let negotiation = Negotiation { mode: options.mode, stack_depth: stack_depth(&point) };
         let session =
-            Session::new(Negotiation, &point, &named).or_else(|_| Session::new(Negotiation, &point, &config))?;
+            Session::new(negotiation, &point, &named).or_else(|_| Session::new(negotiation, &point, &config))?;
         let device = Device::new(session.as_fd().try_clone_to_owned()?)?;
-        let root = open(&point, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+        let root = open(&point, OFlag::O_PATH | OFlag::O_CLOEXEC, Permissions::empty())?;
         let number = MountNumber(Status::device_of(&root).unwrap_or(0));
         Ok((Self { session, point, number }, device))
     }
@@ -109,8 +114,19 @@ impl MountNumber {
 }
 
 /// What is asked of the kernel at the beginning.
-#[derive(Debug)]
-struct Negotiation;
+#[derive(Clone, Copy, Debug)]
+struct Negotiation {
+    mode: Mode,
+    /// How high this file system stands on others, if the kernel is to read and write their files itself.
+    stack_depth: u32,
+}
+
+/// Over an overlay the highest that there is: then no other overlay can have this one below it.
+fn stack_depth(point: &Path) -> u32 {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let status = open(point, flags, Permissions::empty()).and_then(fstatfs);
+    if status.is_ok_and(|status| status.filesystem_type() == OVERLAYFS_SUPER_MAGIC) { 2 } else { 1 }
+}
 
 impl Filesystem for Negotiation {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
@@ -128,6 +144,12 @@ impl Filesystem for Negotiation {
             InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
         ] {
             let _ = config.add_capabilities(wanted);
+        }
+        if self.mode == Mode::Fast {
+            let _ = config.add_capabilities(InitFlags::FUSE_AUTO_INVAL_DATA);
+            if config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok() {
+                let _ = config.set_max_stack_depth(self.stack_depth);
+            }
         }
         let _ = config.set_max_write(TRANSFER_BYTES_MAX);
         // A RELEASE beyond the limit would wait where no poll of the device sees it.

@@ -13,6 +13,7 @@ use super::file_handle::FileHandle;
 use super::names::{NameId, Names};
 use super::request::NodeId;
 use super::status::{InodeKey, Status, Time};
+use super::ways::Ways;
 
 /// What is known of an object.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(super) struct Node {
     holds: u64,
     /// How many open files it has.
     pub(super) opens: u32,
+    /// In fast mode: how its open files go.
+    pub(super) ways: Ways,
     /// The names that lead to it, the one that was used last behind the others.
     pub(super) names: Vec<NameId>,
     /// The names by which its open files were come to, the latest one last. They may be gone.
@@ -102,6 +105,7 @@ impl Nodes {
             lookups: 0,
             holds: 0,
             opens: 0,
+            ways: Ways::default(),
             names: Vec::new(),
             open_names: Vec::new(),
             handle: None,

@@ -1,12 +1,14 @@
 //! The files and directories that are open.
 
 use std::fs::File;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use slab::Slab;
 
 use super::names::NameId;
 use super::request::{Handle, NodeId};
+use super::ways::Way;
 
 /// An open file or directory.
 #[derive(Debug)]
@@ -14,11 +16,14 @@ pub(super) struct OpenFile {
     pub(super) node: NodeId,
     /// The name by which it was come to.
     pub(super) name: Option<NameId>,
-    pub(super) lower: File,
+    /// Others may be using it when it is closed.
+    pub(super) lower: Arc<File>,
     pub(super) is_writable: bool,
     /// The kernel has opened it for itself, to ask for attributes: no program knows of it.
     pub(super) is_internal: bool,
     pub(super) appends: bool,
+    /// None in exact mode, and of a directory: it need not be known.
+    pub(super) way: Option<Way>,
     /// Of a directory: where its next entries are read.
     pub(super) position: i64,
 }

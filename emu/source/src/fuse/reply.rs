@@ -1,15 +1,28 @@
 //! What the kernel is answered (linux/fuse.h).
 
+use std::time::Duration;
+
 use super::request::{Handle, NodeId};
 use super::status::{InodeKey, Status, Time};
 
 /// The file is read and written past the page cache: each call is a request.
 pub(super) const OPEN_DIRECT: u32 = 1 << 0;
 
+/// The kernel reads and writes the lower file itself, unless the file is direct as well.
+pub(super) const OPEN_PASSTHROUGH: u32 = 1 << 7;
+
 /// The length of the header of each reply.
 pub(super) const HEADER_LENGTH: usize = 16;
 
-/// The fields of a reply behind its header. A timeout is nowhere set: the kernel asks each time.
+/// For how long the kernel need not ask again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Hold {
+    /// What stands under a name.
+    pub(super) entry: Duration,
+    pub(super) attributes: Duration,
+}
+
+/// The fields of a reply behind its header.
 #[derive(Debug, Default)]
 pub(super) struct Reply {
     bytes: Vec<u8>,
@@ -64,20 +77,22 @@ impl Reply {
     }
 
     /// fuse_entry_out
-    pub(super) fn entry(&mut self, node: NodeId, status: &Status, numbering: Numbering) {
+    pub(super) fn entry(&mut self, node: NodeId, status: &Status, numbering: Numbering, hold: Hold) {
         self.u64(node.0);
         // The generation: no node's number is used twice.
         self.u64(0);
-        for _ in 0..3 {
-            self.u64(0);
-        }
+        self.u64(hold.entry.as_secs());
+        self.u64(hold.attributes.as_secs());
+        self.u32(hold.entry.subsec_nanos());
+        self.u32(hold.attributes.subsec_nanos());
         self.attr(status, numbering);
     }
 
     /// fuse_attr_out
-    pub(super) fn attributes(&mut self, status: &Status, numbering: Numbering) {
-        self.u64(0);
-        self.u64(0);
+    pub(super) fn attributes(&mut self, status: &Status, numbering: Numbering, hold: Duration) {
+        self.u64(hold.as_secs());
+        self.u32(hold.subsec_nanos());
+        self.u32(0);
         self.attr(status, numbering);
     }
 
@@ -101,9 +116,12 @@ impl Reply {
     }
 
     /// fuse_statx_out
-    pub(super) fn statx(&mut self, status: &Status, numbering: Numbering) {
-        // No time for which it holds, no flags, spare.
-        for _ in 0..4 {
+    pub(super) fn statx(&mut self, status: &Status, numbering: Numbering, hold: Duration) {
+        self.u64(hold.as_secs());
+        self.u32(hold.subsec_nanos());
+        // No flags, spare.
+        self.u32(0);
+        for _ in 0..2 {
             self.u64(0);
         }
         let born = if status.born.is_some() { libc::STATX_BTIME } else { 0 };
@@ -136,10 +154,10 @@ impl Reply {
     }
 
     /// fuse_open_out
-    pub(super) fn opened(&mut self, handle: Handle, flags: u32) {
+    pub(super) fn opened(&mut self, handle: Handle, flags: u32, backing: u32) {
         self.u64(handle.0);
         self.u32(flags);
-        self.u32(0);
+        self.u32(backing);
     }
 
     /// fuse_dirent; false, and nothing is added, if `size_max` bytes are not enough.
@@ -182,13 +200,13 @@ mod tests {
     fn structures_have_the_kernels_lengths() {
         let (status, numbering) = (status(), Numbering { device: 0, spans_devices: false });
         let mut reply = Reply::default();
-        reply.entry(NodeId(2), &status, numbering);
+        reply.entry(NodeId(2), &status, numbering, Hold::default());
         assert_eq!(reply.bytes().len(), 128);
         reply.clear();
-        reply.attributes(&status, numbering);
+        reply.attributes(&status, numbering, Duration::ZERO);
         assert_eq!(reply.bytes().len(), 104);
         reply.clear();
-        reply.statx(&status, numbering);
+        reply.statx(&status, numbering, Duration::ZERO);
         assert_eq!(reply.bytes().len(), 32 + 256);
     }
 

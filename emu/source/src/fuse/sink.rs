@@ -1,15 +1,22 @@
 //! Where hooks are told.
 
-use uinotify_core::FsEvent;
+use uinotify_core::{FsEvent, Mask, ObjectId};
 
 /// Takes each hook of the file system at its moment: after the operation, before whoever asked for it is answered.
 pub trait Sink {
     /// One hook.
     fn observe(&mut self, event: FsEvent<'_>);
+
+    /// What all watches on an object together ask for now, as `Engine::interest`. In fast mode only what is asked for is sure to be told.
+    fn interest(&self, object: ObjectId) -> Mask;
 }
 
 impl<F: FnMut(FsEvent<'_>)> Sink for F {
     fn observe(&mut self, event: FsEvent<'_>) {
         self(event);
+    }
+
+    fn interest(&self, _: ObjectId) -> Mask {
+        Mask::IN_ALL_EVENTS
     }
 }

@@ -21,13 +21,13 @@ use crate::fuse::system_call::SystemCall;
 impl FileSystem {
     pub(super) fn attributes(&mut self, node: NodeId, handle: Option<Handle>) -> Result<Answer, Errno> {
         let status = self.status(node, handle)?;
-        self.reply.attributes(&status, self.numbering);
+        self.reply.attributes(&status, self.numbering, self.attributes_hold(node, &status));
         Ok(Answer::Reply(Given::Nothing))
     }
 
     pub(super) fn statx(&mut self, node: NodeId, handle: Option<Handle>) -> Result<Answer, Errno> {
         let status = self.status(node, handle)?;
-        self.reply.statx(&status, self.numbering);
+        self.reply.statx(&status, self.numbering, self.attributes_hold(node, &status));
         Ok(Answer::Reply(Given::Nothing))
     }
 
@@ -90,7 +90,10 @@ impl FileSystem {
         if change != Change::default() {
             sink.observe(FsEvent::Change { subject: self.subject(node, name), change });
         }
-        self.reply.attributes(&status, self.numbering);
+        if change.owner || change.mode {
+            self.rights_changed(node);
+        }
+        self.reply.attributes(&status, self.numbering, self.attributes_hold(node, &status));
         Ok(Answer::Reply(Given::Nothing))
     }
 

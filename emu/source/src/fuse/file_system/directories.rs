@@ -35,7 +35,7 @@ impl FileSystem {
         } else {
             sink.observe(FsEvent::Open { subject: self.subject(node, name), exec: false });
         }
-        self.reply.opened(handle, 0);
+        self.reply.opened(handle, 0, 0);
         Ok(Answer::Reply(Given::Open(handle)))
     }
 

@@ -85,7 +85,7 @@ impl FileSystem {
         make(&folder)?;
         let (node, status) = self.made(&folder, (directory, name), asker)?;
         sink.observe(FsEvent::Create { entry: entry(directory, name), directory: status.is_directory() });
-        Ok(self.entry(node, &status))
+        Ok(self.entry(directory, node, &status))
     }
 
     /// What has just been made, held from now on.
@@ -120,7 +120,7 @@ impl FileSystem {
         self.name(directory, name.to_bytes(), node, asker.thread);
         sink.observe(FsEvent::LinkCount(self.nodes.object(node)));
         sink.observe(FsEvent::Create { entry: entry(directory, name), directory: false });
-        Ok(self.entry(node, &status))
+        Ok(self.entry(directory, node, &status))
     }
 
     pub(super) fn remove(
@@ -161,6 +161,9 @@ impl FileSystem {
         let target = self.held(new_directory, new_name);
         self.identity.take_on(asker)?;
         rename(&folder, name, &new_folder, new_name, flags)?;
+        if new_directory != directory {
+            self.moved();
+        }
         let (from, to) = (entry(directory, name), entry(new_directory, new_name));
         let Some(moved) = self.names.find(directory, name.to_bytes()) else {
             // The kernel has looked it up; all the same, no rename may go untold.

@@ -72,6 +72,7 @@ impl FileSystem {
         // SAFETY: both strings live through the call, as does the value, with its length beside it.
         let result = unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), flags) };
         Errno::result(result)?;
+        self.rights_changed(node);
         self.attribute_changed(node, asker, sink);
         super::DONE
     }
@@ -87,6 +88,7 @@ impl FileSystem {
         self.identity.take_on(asker)?;
         // SAFETY: both strings live through the call.
         Errno::result(unsafe { libc::removexattr(path.as_ptr(), name.as_ptr()) })?;
+        self.rights_changed(node);
         self.attribute_changed(node, asker, sink);
         super::DONE
     }

@@ -13,12 +13,13 @@ use uinotify_core::{Change, FsEvent, Subject};
 use super::attributes::may;
 use super::leaving::Leaving;
 use super::{Answer, FileSystem, Given};
+use crate::fuse::device::Device;
 use crate::fuse::lower::open_object;
 use crate::fuse::names::NameId;
 use crate::fuse::open_files::OpenFile;
-use crate::fuse::reply::OPEN_DIRECT;
 use crate::fuse::request::{Asker, Handle, NodeId, Place, READ_LOCKOWNER, WRITE_CACHE, WRITE_KILL_SUIDGID};
 use crate::fuse::sink::Sink;
+use crate::fuse::slow::{Job, SlowCall};
 use crate::fuse::status::Status;
 use crate::fuse::system_call::SystemCall;
 
@@ -34,13 +35,14 @@ fn lower_flags(flags: i32) -> OFlag {
     OFlag::from_bits_retain(flags) & kept | OFlag::O_NONBLOCK
 }
 
-fn is_writable(flags: i32) -> bool {
+pub(super) fn is_writable(flags: i32) -> bool {
     flags & libc::O_ACCMODE != libc::O_RDONLY
 }
 
 impl FileSystem {
     pub(super) fn open(
         &mut self,
+        device: &Device,
         node: NodeId,
         flags: i32,
         asker: Asker,
@@ -49,7 +51,7 @@ impl FileSystem {
         let object = self.object(node)?;
         let name = self.name_by(node, asker);
         let handle = self.open_object_file(&object, node, name, flags, asker, sink)?;
-        self.reply.opened(handle, OPEN_DIRECT);
+        self.reply_opened(device, handle, (flags, false), sink)?;
         Ok(Answer::Reply(Given::Open(handle)))
     }
 
@@ -103,18 +105,19 @@ impl FileSystem {
         self.files.add(OpenFile {
             node,
             name,
-            lower,
+            lower: Arc::new(lower),
             is_writable: is_writable(flags),
             is_internal: false,
             appends: flags & libc::O_APPEND != 0,
+            way: None,
             position: 0,
         })
     }
 
     pub(super) fn create(
         &mut self,
-        directory: NodeId,
-        name: &CStr,
+        device: &Device,
+        (directory, name): (NodeId, &CStr),
         flags: i32,
         mode: u32,
         asker: Asker,
@@ -148,14 +151,15 @@ impl FileSystem {
             }
             Err(error) => return Err(error),
         };
-        self.entry(node, &status);
-        self.reply.opened(handle, OPEN_DIRECT);
+        self.entry(directory, node, &status);
+        self.reply_opened(device, handle, (flags, true), sink)?;
         Ok(Answer::Reply(Given::NodeAndOpen(node, handle)))
     }
 
     /// O_TMPFILE.
     pub(super) fn create_unnamed(
         &mut self,
+        device: &Device,
         directory: NodeId,
         flags: i32,
         mode: u32,
@@ -177,8 +181,8 @@ impl FileSystem {
         let name = self.names.add_unlinked(directory, bytes.as_bytes(), node);
         let handle = self.opened(node, Some(name), lower, flags);
         sink.observe(FsEvent::Open { subject: self.subject(node, Some(name)), exec: false });
-        self.entry(node, &status);
-        self.reply.opened(handle, OPEN_DIRECT);
+        self.entry(directory, node, &status);
+        self.reply_opened(device, handle, (flags, true), sink)?;
         Ok(Answer::Reply(Given::NodeAndOpen(node, handle)))
     }
 
@@ -266,6 +270,7 @@ impl FileSystem {
                 node.open_names.remove(place);
             }
         }
+        self.way_closed(&file);
         if let Some(id) = file.name
             && let Some(name) = self.names.get_mut(id)
         {
@@ -284,17 +289,34 @@ impl FileSystem {
         Ok(())
     }
 
-    pub(super) fn synchronize(&mut self, handle: Handle, data_only: bool) -> Result<Answer, Errno> {
-        let file = &self.files.get(handle)?.lower;
-        let synchronize = if data_only { nix::unistd::fdatasync } else { nix::unistd::fsync };
-        synchronize(file)?;
-        super::DONE
+    pub(super) fn synchronize(
+        &mut self,
+        device: &Device,
+        unique: u64,
+        handle: Handle,
+        data_only: bool,
+    ) -> Result<Answer, Errno> {
+        let file = Arc::clone(&self.files.get(handle)?.lower);
+        self.do_slowly(device, unique, file, if data_only { SlowCall::Data } else { SlowCall::File })
     }
 
-    pub(super) fn synchronize_all(&mut self) -> Result<Answer, Errno> {
+    pub(super) fn synchronize_all(&mut self, device: &Device, unique: u64) -> Result<Answer, Errno> {
         let root = self.lower.reopen(&*self.lower.root, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
-        nix::unistd::syncfs(&root)?;
-        super::DONE
+        self.do_slowly(device, unique, Arc::new(root), SlowCall::FileSystem)
+    }
+
+    fn do_slowly(&mut self, device: &Device, unique: u64, file: Arc<File>, call: SlowCall) -> Result<Answer, Errno> {
+        if self.slow.is_idle() {
+            // Its thread is to have our rights, not the caller's.
+            self.identity.own();
+        }
+        match self.slow.take(Job { device: device.share(), unique, file, call }) {
+            Ok(()) => Ok(Answer::None),
+            Err(job) => {
+                job.call.make(&job.file)?;
+                super::DONE
+            }
+        }
     }
 
     pub(super) fn allocate(

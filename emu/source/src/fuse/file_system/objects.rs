@@ -31,13 +31,14 @@ impl FileSystem {
         if let Some(name) = self.names.find(directory, name.to_bytes()) {
             self.looked_up.insert(asker.thread, name);
         }
-        Ok(self.entry(node, &status))
+        Ok(self.entry(directory, node, &status))
     }
 
-    /// A reply that tells the kernel of an object.
-    pub(super) fn entry(&mut self, node: NodeId, status: &Status) -> Answer {
+    /// A reply that tells the kernel of an object, by a name in a directory.
+    pub(super) fn entry(&mut self, directory: NodeId, node: NodeId, status: &Status) -> Answer {
         self.nodes.look_up(node);
-        self.reply.entry(node, status, self.numbering);
+        let hold = self.entry_holds(directory, node, status);
+        self.reply.entry(node, status, self.numbering, hold);
         Answer::Reply(Given::Node(node))
     }
 
@@ -110,6 +111,7 @@ impl FileSystem {
                 if let Some(known) = known {
                     self.unname(known);
                 }
+                self.second_name(node);
                 self.names.add(directory, bytes, node, thread)
             }
         };
