@@ -15,7 +15,7 @@ use crate::notice::notice;
 use crate::run::EXIT_OWN_ERROR;
 use crate::settings::Settings;
 use crate::tree::Tree;
-use crate::{emulate, env, fdinfo, number, process, ps, run, serve, shim_file};
+use crate::{emulate, env, fdinfo, mount, number, process, ps, run, serve, shim_file};
 
 /// Exit status of a command other than `run` that has failed.
 const EXIT_FAILURE: u8 = 1;
@@ -49,6 +49,12 @@ enum Command {
     /// What the library starts for a program without an emulator
     #[command(hide = true)]
     Emulate(EmulateArguments),
+    /// Show a tree at another place, or over itself, to every process: what is done there is seen exactly
+    ///
+    /// Prints the path of the socket for the programs that watch it: eval "$(uinotify env --socket PATH)"
+    Mount(MountArguments),
+    /// Unmount what `uinotify mount` has mounted
+    Umount(UmountArguments),
     /// Show the emulated inotify instances of this user, with their watches
     Ps(PsArguments),
     /// Print /proc/PID/fdinfo/FD of emulated inotify descriptors, as the process sees it
@@ -118,6 +124,47 @@ struct ServeArguments {
 
     #[command(flatten)]
     emulator: EmulatorArguments,
+}
+
+#[derive(Args)]
+struct MountArguments {
+    /// The tree; with :ro nothing in it can be changed
+    #[arg(value_name = "DIR[:ro]")]
+    tree: OsString,
+
+    /// Where it is to be seen
+    #[arg(value_name = "MOUNTPOINT")]
+    point: PathBuf,
+
+    /// Where programs find the emulator, a path of at most 107 bytes; else one is chosen
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+
+    /// Serve every user's programs (root only), not only your own
+    #[arg(long)]
+    all_users: bool,
+
+    /// Stay in the foreground until it is unmounted, or SIGTERM or Ctrl-C unmount it
+    #[arg(long)]
+    foreground: bool,
+
+    /// How much of what is done to the tree is seen: all, or what somebody watches (docs/sandbox.md says what that can lose)
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = ModeArgument::Exact)]
+    mode: ModeArgument,
+
+    #[command(flatten)]
+    emulator: EmulatorArguments,
+}
+
+#[derive(Args)]
+struct UmountArguments {
+    /// Where it was mounted
+    #[arg(value_name = "MOUNTPOINT")]
+    point: PathBuf,
+
+    /// Unmount it though it is in use: who uses it goes on, nobody else finds it
+    #[arg(long)]
+    lazy: bool,
 }
 
 #[derive(Args)]
@@ -260,6 +307,14 @@ fn serve(arguments: ServeArguments) -> Result<(), u8> {
     })
 }
 
+impl From<MountArguments> for mount::Options {
+    fn from(arguments: MountArguments) -> Self {
+        let MountArguments { tree, point, socket, all_users, foreground, mode, emulator } = arguments;
+        let settings = Settings { mode: mode.into(), ..emulator.into() };
+        Self { settings, source: tree, point, socket, all_users, foreground }
+    }
+}
+
 fn emulate(arguments: &EmulateArguments) -> Result<(), u8> {
     // The program has the message, and its standard error is not ours.
     emulate::emulate(&ready_descriptor(arguments.ready_fd)?).map_err(|_| EXIT_FAILURE)
@@ -318,6 +373,8 @@ pub fn main() -> ExitCode {
         Command::Library => exit_code(library()),
         Command::Emulate(arguments) => emulate(&arguments).map_or_else(ExitCode::from, |()| ExitCode::SUCCESS),
         Command::Env(arguments) => exit_code(env::env(&arguments.socket)),
+        Command::Mount(arguments) => exit_code(mount::mount(&arguments.into())),
+        Command::Umount(arguments) => exit_code(mount::unmount(&arguments.point, arguments.lazy)),
         Command::Ps(arguments) => exit_code(ps::ps(arguments.json, arguments.socket.as_deref())),
         Command::Fdinfo(arguments) => exit_code(fdinfo::fdinfo(arguments.pid, arguments.fd)),
     }

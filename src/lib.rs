@@ -10,6 +10,7 @@ pub mod env;
 mod environment;
 pub mod fdinfo;
 mod inherited;
+pub mod mount;
 mod nested;
 pub mod notice;
 pub mod number;

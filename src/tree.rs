@@ -7,9 +7,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::mount;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::mount::{MsFlags, mount};
+use nix::mount::MsFlags;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode as Permissions;
 use nix::unistd::chdir;
@@ -79,6 +80,8 @@ pub(crate) struct OpenTree {
 impl OpenTree {
     fn open(tree: &Tree, mode: Mode) -> Result<Self, TreeError> {
         let purpose = || TreeError::new(format!("show {}", tree.path.display()));
+        // If that fails, the next call says why.
+        let _ = mount::clear_stale(&tree.path);
         let path = tree.path.canonicalize().map_err(purpose())?;
         if path == Path::new("/") {
             return Err(TreeError::refused(&path, "it is the root folder; choose folders in it"));
@@ -156,7 +159,9 @@ pub(crate) fn mount_all(trees: &[OpenTree], announcements: BorrowedFd<'_>) -> Re
     unshare(CloneFlags::CLONE_NEWNS).map_err(io::Error::from).map_err(purpose())?;
     // What the machine mounts later is seen here, but not the other way round.
     let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
-    mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).map_err(io::Error::from).map_err(purpose())?;
+    nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
+        .map_err(io::Error::from)
+        .map_err(purpose())?;
     for (index, tree) in trees.iter().enumerate() {
         let purpose = || TreeError::new(format!("show {}", tree.path.display()));
         let (mounted, device) = Mount::new(&tree.path, tree.options).map_err(purpose())?;

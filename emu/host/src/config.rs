@@ -59,6 +59,8 @@ pub enum Lifetime {
     Lifeline,
     /// When its lifeline is cut, and a moment has gone by without an instance.
     Instances,
+    /// When the trees that it shows are unmounted, and no instance is left.
+    Trees,
     /// As `Instances`, and no program is left that was started with the token in its environment.
     Programs,
 }

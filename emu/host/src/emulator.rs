@@ -173,11 +173,11 @@ impl Emulator {
         for (index, listener) in listeners.iter().enumerate() {
             self.watch(listener.as_fd(), Token::Listener(index), EpollFlags::EPOLLIN)?;
         }
-        let (mut is_alone, mut looks) = (false, 0);
+        let (mut is_alone, mut looks) = (self.config.lifetime == Lifetime::Trees, 0);
         let mut events = [EpollEvent::empty(); 64];
         loop {
             self.let_go_unwatched();
-            let is_unused = is_alone && self.sessions.is_empty() && self.trees.is_empty();
+            let is_unused = is_alone && self.sessions.is_empty() && self.awaited.is_none() && self.trees.is_empty();
             if !is_unused {
                 looks = 0;
             }
@@ -217,7 +217,7 @@ impl Emulator {
                         let mut byte = [0];
                         is_alone = matches!(nix::unistd::read(lifeline, &mut byte), Ok(0));
                         if is_alone {
-                            if self.config.lifetime == Lifetime::Lifeline {
+                            if matches!(self.config.lifetime, Lifetime::Lifeline | Lifetime::Trees) {
                                 return Ok(());
                             }
                             self.epoll.delete(lifeline)?;

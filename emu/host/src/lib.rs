@@ -34,4 +34,4 @@ pub use fdinfo::{EmulatorAddress, query_fdinfo};
 pub use limits::MachineLimits;
 pub use status::query_status;
 pub use uinotify_core::Mask;
-pub use uinotify_source::fuse::{Mode, Mount, MountOptions};
+pub use uinotify_source::fuse::{Device, Mode, Mount, MountOptions};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use uinotify_core::{FsEvent, Mask, Object, ObjectId};
-use uinotify_source::fuse::{Device, FileSystem, Mode, Mount, MountNumber, NodeId, Served, Sink};
+use uinotify_source::fuse::{Device, FileSystem, Mode, MountNumber, NodeId, Served, Sink};
 
 use crate::told::Told;
 
@@ -26,8 +26,6 @@ struct Tree {
     file_system: FileSystem,
     device: Device,
     number: MountNumber,
-    /// Where it was mounted by this process, which unmounts it.
-    _mount: Option<Mount>,
 }
 
 /// An object of a tree, for fdinfo.
@@ -65,17 +63,10 @@ impl Trees {
     }
 
     /// Takes one on, and tells its place.
-    pub(crate) fn add(
-        &mut self,
-        root: OwnedFd,
-        mode: Mode,
-        device: Device,
-        number: MountNumber,
-        mount: Option<Mount>,
-    ) -> io::Result<usize> {
+    pub(crate) fn add(&mut self, root: OwnedFd, mode: Mode, device: Device, number: MountNumber) -> io::Result<usize> {
         self.rest();
         let file_system = FileSystem::new(root, mode)?;
-        self.trees.push(Some(Tree { file_system, device, number, _mount: mount }));
+        self.trees.push(Some(Tree { file_system, device, number }));
         Ok(self.trees.len() - 1)
     }
 

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use uinotify_core::{FsEvent, ObjectId};
-use uinotify_source::fuse::{Device, Mount, MountNumber, Served};
+use uinotify_source::fuse::{Device, MountNumber, Served};
 
 use super::{Emulator, Token, say};
 use crate::announcement;
@@ -35,23 +35,13 @@ impl Emulator {
         Ok(())
     }
 
-    /// Serves a tree that this process has mounted, and unmounts it at the end. The thread that calls this has to be the one that serves.
+    /// Serves a tree that is mounted. The thread that calls this has to be the one that serves.
     ///
     /// # Errors
     ///
     /// If the directory cannot be read, or the kernel has no descriptors or memory left.
-    pub fn add_tree(&mut self, root: OwnedFd, mount: Mount, device: Device) -> io::Result<()> {
-        self.adopt_tree(root, mount.number(), device, Some(mount))
-    }
-
-    fn adopt_tree(
-        &mut self,
-        root: OwnedFd,
-        number: MountNumber,
-        device: Device,
-        mount: Option<Mount>,
-    ) -> io::Result<()> {
-        let index = self.trees.add(root, self.config.mode, device, number, mount)?;
+    pub fn add_tree(&mut self, root: OwnedFd, number: MountNumber, device: Device) -> io::Result<()> {
+        let index = self.trees.add(root, self.config.mode, device, number)?;
         if let Some(device) = self.trees.device(index) {
             self.watch(device, Token::Tree(index), EpollFlags::EPOLLIN)?;
         }
@@ -68,7 +58,7 @@ impl Emulator {
         let root = awaited.roots.get_mut(announcement.index).and_then(Option::take);
         let taken = root.ok_or(io::ErrorKind::NotFound.into()).and_then(|root| {
             let device = Device::new(announcement.device)?;
-            self.adopt_tree(root, announcement.number, device, None)
+            self.add_tree(root, announcement.number, device)
         });
         if let Some(awaited) = &self.awaited {
             announcement::answer(awaited.announcements.as_fd(), &taken);
