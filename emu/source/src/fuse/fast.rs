@@ -57,10 +57,10 @@ impl Fast {
     }
 
     /// Says what is to be said before a reply.
-    pub(super) fn tell(&mut self, device: &Device) {
+    pub(super) fn tell(&mut self, device: &Device, identity: &mut Identity) {
         for backing in self.unneeded.drain(..) {
             // It may be gone with the file system.
-            let _ = device.close_backing(backing);
+            let _ = identity.ending_a_backing(|| device.close_backing(backing));
         }
         if std::mem::take(&mut self.names_expire) && self.holds_names() {
             let _ = device.expire_names();
@@ -79,7 +79,7 @@ impl Fast {
         if !self.passes() || !*self.devices.entry(lower_device).or_insert_with(|| takes_direct(&lower)) {
             return None;
         }
-        match identity.with_right_to_backings(|| device.open_backing(&lower)) {
+        match identity.making_a_backing(|| device.open_backing(&lower)) {
             Ok(backing) => {
                 self.passes = Some(true);
                 Some(backing)

@@ -272,7 +272,7 @@ impl FileSystem {
             self.looked_up.remove(&request.asker.thread);
         }
         if let Some(fast) = &mut self.fast {
-            fast.tell(device);
+            fast.tell(device, &mut self.identity);
         }
         let given = match result {
             Ok(Answer::None) => return Ok(Served::One),
@@ -314,7 +314,7 @@ impl FileSystem {
             self.forget(node, 1, sink);
         }
         if let Some(fast) = &mut self.fast {
-            fast.tell(device);
+            fast.tell(device, &mut self.identity);
         }
         Ok(Served::One)
     }

@@ -46,7 +46,9 @@ impl FileSystem {
             .iter()
             .flatten()
             .any(|node| sink.interest(ObjectId(node.0)).intersects(events(flags)));
-        let is_seen = is_asked || file.is_internal;
+        // Some may keep set-user-ID and set-group-ID bits of what they write; a backing clears them, whoever writes.
+        let has_set_ids = file.is_writable && Status::of(&file.lower)?.mode & (libc::S_ISUID | libc::S_ISGID) != 0;
+        let is_seen = is_asked || file.is_internal || has_set_ids;
         let node = self.nodes.get_mut(file.node).ok_or(Errno::ESTALE)?;
         let ways = &mut node.ways;
         // To let the kernel write it, and then check it for capabilities, takes longer than the few writes that most new files get.
