@@ -26,6 +26,7 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ("fast::a_set_user_id_bit_is_cleared_and_told", set_user_id),
     ("fast::a_mapping_that_is_written_shows_its_time_late", a_mapping_shows_its_time_late),
     ("fast::another_user_clears_a_set_user_id_bit_untold", another_user_clears),
+    ("fast::a_call_comes_by_its_path_though_another_name_is_open", another_name_is_open),
     ("fast::nothing_stays_open", nothing_stays_open),
     ("fast::changes_of_the_lower_tree_are_seen_within_a_second", lower_changes),
     ("fast::all_ways_go_together", || all_ways_go_together(Kind::Fast)),
@@ -191,6 +192,25 @@ fn another_user_clears() -> Result<()> {
     let mode = fs::metadata(scene.path("lower").join("f"))?.mode();
     ensure!(mode & 0o7777 == 0o755, "{mode:o}");
     Ok(())
+}
+
+/// A path whose names are held is not looked up before the call.
+fn another_name_is_open() -> Result<()> {
+    let scene = Scene::new()?;
+    let mut server = scene.serve_as(Kind::Fast)?;
+    let seen = scene.path("seen");
+    for name in ["f", "other"] {
+        fs::write(seen.join(name), b"")?;
+    }
+    fs::hard_link(seen.join("f"), seen.join("g"))?;
+    let _file = File::open(seen.join("g"))?;
+    fs::remove_file(seen.join("g"))?;
+    for name in ["f", "other"] {
+        fs::metadata(seen.join(name))?;
+    }
+    server.settle()?;
+    fs::set_permissions(seen.join("f"), fs::Permissions::from_mode(0o600))?;
+    expect(&mut server, &["change f: mode"])
 }
 
 /// The kernel holds a lower file that it reads itself, also for another user, no longer than it is open.

@@ -101,13 +101,15 @@ impl FileSystem {
     /// For how long the kernel may take a name for one that leads to an object, and its attributes for true.
     ///
     /// No look-up is asked for meanwhile, so that nobody checks whether the caller may search the directory: all users have to. And a
-    /// thread is known to come by the name that it looked up last: there may be only one.
+    /// thread is known to come by the name that it looked up last: there may be only one, be it that of an open file.
     pub(super) fn entry_holds(&mut self, directory: NodeId, node: NodeId, status: &Status) -> Hold {
         let attributes = self.attributes_hold(node, status);
         let has_one_name = status.is_directory() || status.links <= 1;
         let holds = self.fast.as_ref().is_some_and(|fast| fast.holds_names())
             && has_one_name
-            && self.nodes.get(node).is_some_and(|node| node.names.len() <= 1)
+            && self.nodes.get(node).is_some_and(|node| {
+                node.names.len() <= 1 && node.open_names.iter().all(|open| node.names.contains(open))
+            })
             && self.all_may_search(directory);
         Hold { entry: if holds { HOLD } else { Duration::ZERO }, attributes }
     }
