@@ -31,6 +31,8 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ("fast::changes_of_the_lower_tree_are_seen_within_a_second", lower_changes),
     ("fast::all_ways_go_together", || all_ways_go_together(Kind::Fast)),
     ("fast::all_ways_go_together_by_page_cache", || all_ways_go_together(Kind::Cached)),
+    ("fast::all_ways_go_together_when_stacked", ways_of_stacked),
+    ("fast::open_files_outlive_the_server", open_files_outlive_the_server),
     ("fast::rights_that_are_taken_away_are_gone", rights_taken_away),
 ];
 
@@ -328,15 +330,49 @@ const OPENS: [(&str, Open); 6] = [
     ("O_SYNC", |path| Ok(OpenOptions::new().read(true).write(true).custom_flags(libc::O_SYNC).open(path)?)),
 ];
 
+/// What the kernel reads and writes itself needs nobody else.
+fn open_files_outlive_the_server() -> Result<()> {
+    for kind in [Kind::Exact, Kind::Fast, Kind::Cached] {
+        let scene = Scene::new()?;
+        let server = scene.serve_as(kind)?;
+        fs::write(scene.path("seen").join("f"), b"text")?;
+        let file = both_ways(&scene.path("seen").join("f"))?;
+        drop(server);
+        let result = read_and_write(&file);
+        ensure!(result.is_ok() == passes(kind)?, "{}: {result:?}", kind.name());
+    }
+    Ok(())
+}
+
 /// Linux refuses some ways beside others; no program may notice.
 fn all_ways_go_together(kind: Kind) -> Result<()> {
     let scene = Scene::new()?;
     let mut server = scene.serve_as(kind)?;
+    all_ways(&mut server, &scene.path("seen").join("f"))
+}
+
+/// Another file system of ours below this one may not be passed through: the kernel bounds how high they stand.
+fn ways_of_stacked() -> Result<()> {
+    let scene = Scene::new()?;
+    let middle = scene.path("middle");
+    fs::create_dir(&middle)?;
+    let _below = Server::start(Kind::Fast, &scene.path("lower"), &middle, None)?;
+    let mut server = Server::start(Kind::Fast, &middle, &scene.path("seen"), None)?;
     let path = scene.path("seen").join("f");
+    all_ways(&mut server, &path)?;
+    // Through the page cache: writes are told, reads are not.
+    fs::write(&path, b"text")?;
+    server.watch(object(&path)?, Mask::empty())?;
+    server.settle()?;
+    read_and_write(&both_ways(&path)?)?;
+    expect(&mut server, &["open f", "modify f", "close f writable"])
+}
+
+fn all_ways(server: &mut Server, path: &Path) -> Result<()> {
     for first in OPENS {
         for second in OPENS {
             for watched in [[false, false], [false, true], [true, false], [true, true]] {
-                together(&mut server, &path, first.1, second.1, watched)
+                together(server, path, first.1, second.1, watched)
                     .with_context(|| format!("{} then {}, watched: {watched:?}", first.0, second.0))?;
             }
         }

@@ -43,8 +43,9 @@ impl Fast {
         self.expires == Some(true)
     }
 
-    pub(super) fn passes(&self) -> bool {
-        self.passes != Some(false)
+    /// Whether it does so, or may, for files on a device.
+    pub(super) fn passes(&self, lower_device: u64) -> bool {
+        self.passes != Some(false) && self.devices.get(&lower_device) != Some(&false)
     }
 
     /// All names have to be looked up again, from before the next reply on.
@@ -76,7 +77,7 @@ impl Fast {
         identity: &mut Identity,
     ) -> Option<u32> {
         // What the program has opened with O_DIRECT would fail where the lower file system has none.
-        if !self.passes() || !*self.devices.entry(lower_device).or_insert_with(|| takes_direct(&lower)) {
+        if self.passes == Some(false) || !*self.devices.entry(lower_device).or_insert_with(|| takes_direct(&lower)) {
             return None;
         }
         match identity.making_a_backing(|| device.open_backing(&lower)) {

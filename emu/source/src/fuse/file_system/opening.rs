@@ -65,7 +65,7 @@ impl FileSystem {
                 (Way::Backed, (if is_seen { OPEN_PASSTHROUGH | OPEN_DIRECT } else { OPEN_PASSTHROUGH }, backing))
             }
             // Where the kernel can read and write the file itself, the page cache would only keep it from that.
-            None if fast.passes() => (Way::Direct, (OPEN_DIRECT, 0)),
+            None if fast.passes(node.key.device) => (Way::Direct, (OPEN_DIRECT, 0)),
             // What is written past the page cache leaves it as it was, before Linux 6.6: there all go the way of the first.
             None if fast.holds_names() || ways.is_free() => {
                 if is_seen {
