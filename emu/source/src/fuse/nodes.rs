@@ -1,7 +1,7 @@
 //! The objects that the kernel knows, each by a number of ours.
 //!
 //! A number is given to an inode when the kernel looks it up first, and lives until the kernel has forgotten it, no file is open, nobody
-//! watches it and no known name leads through it. It is never used again, so that it is an [`ObjectId`](uinotify_core::ObjectId) too.
+//! watches it and no known name leads through it. It is never used again, so that it is an [`ObjectId`] too.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
