@@ -39,7 +39,7 @@ use work::Work;
 /// After this many seconds something hangs that will not end by itself.
 const HANG_SECONDS: u32 = 900;
 
-const ROUNDS: usize = 20;
+const ROUNDS: usize = 60;
 const ROUNDS_QUICK: usize = 2;
 
 fn main() -> Result<ExitCode> {

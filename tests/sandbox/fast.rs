@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use uinotify_core::Mask;
 
@@ -24,9 +25,14 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ("fast::a_file_that_moves_under_a_watch_is_seen_when_it_is_opened_again", moved_under_a_watch),
     ("fast::a_set_user_id_bit_is_cleared_and_told", set_user_id),
     ("fast::a_mapping_that_is_written_shows_its_time_late", a_mapping_shows_its_time_late),
+    ("fast::another_user_clears_a_set_user_id_bit_untold", another_user_clears),
+    ("fast::a_call_comes_by_its_path_though_another_name_is_open", another_name_is_open),
+    ("fast::nothing_stays_open", nothing_stays_open),
     ("fast::changes_of_the_lower_tree_are_seen_within_a_second", lower_changes),
     ("fast::all_ways_go_together", || all_ways_go_together(Kind::Fast)),
     ("fast::all_ways_go_together_by_page_cache", || all_ways_go_together(Kind::Cached)),
+    ("fast::all_ways_go_together_when_stacked", ways_of_stacked),
+    ("fast::open_files_outlive_the_server", open_files_outlive_the_server),
     ("fast::rights_that_are_taken_away_are_gone", rights_taken_away),
 ];
 
@@ -152,21 +158,107 @@ fn set_user_id() -> Result<()> {
                 }
                 server.settle()?;
                 file.write_at(b"x", 0)?;
-                expect(&mut server, if passes(kind)? { &["change f: mode"] } else { &["change f: mode", "modify f"] })
+                let is_untold = is_late && passes(kind)?;
+                expect(&mut server, if is_untold { &["change f: mode"] } else { &["change f: mode", "modify f"] })
             })
             .with_context(|| format!("{}, late: {is_late}", kind.name()))?;
             for side in ["lower", "seen"] {
                 let mode = fs::metadata(scene.path(side).join("f"))?.mode();
                 ensure!(mode & 0o7777 == 0o777, "{}, late: {is_late}: {side} {mode:o}", kind.name());
             }
-            // Not by root, who may keep it, also with a file that another user has opened first.
-            let _before = if is_late { Some(as_user(|| both_ways(&path))?) } else { None };
+            // Root may keep it, but not where it comes late.
+            let file = both_ways(&path)?;
             mode(0o4777)?;
-            both_ways(&path)?.write_at(b"x", 0)?;
-            ensure!(fs::metadata(scene.path("lower").join("f"))?.mode() & 0o4000 != 0, "cleared for root");
+            let file = if is_late { file } else { both_ways(&path)? };
+            file.write_at(b"x", 0)?;
+            let is_kept = fs::metadata(scene.path("lower").join("f"))?.mode() & 0o4000 != 0;
+            ensure!(is_kept != (is_late && passes(kind)?), "late: {is_late}: kept for root: {is_kept}");
         }
     }
     Ok(())
+}
+
+/// Who is not the owner could do so only by writing, and may have lost the right to by now: the lower file system does it, and says nothing.
+fn another_user_clears() -> Result<()> {
+    let scene = Scene::new()?;
+    let mut server = scene.serve_as(Kind::Fast)?;
+    let path = scene.path("seen").join("f");
+    fs::write(&path, b"text")?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o777))?;
+    let file = as_user(|| both_ways(&path))?;
+    // Nobody else may write now.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o4755))?;
+    server.settle()?;
+    as_user(|| Ok(file.write_at(b"x", 0)?))?;
+    expect(&mut server, if passes(Kind::Fast)? { &[] } else { &["change f: mode", "modify f"] })?;
+    let mode = fs::metadata(scene.path("lower").join("f"))?.mode();
+    ensure!(mode & 0o7777 == 0o755, "{mode:o}");
+    Ok(())
+}
+
+/// A path whose names are held is not looked up before the call.
+fn another_name_is_open() -> Result<()> {
+    let scene = Scene::new()?;
+    let mut server = scene.serve_as(Kind::Fast)?;
+    let seen = scene.path("seen");
+    for name in ["f", "other"] {
+        fs::write(seen.join(name), b"")?;
+    }
+    fs::hard_link(seen.join("f"), seen.join("g"))?;
+    let _file = File::open(seen.join("g"))?;
+    fs::remove_file(seen.join("g"))?;
+    for name in ["f", "other"] {
+        fs::metadata(seen.join(name))?;
+    }
+    server.settle()?;
+    fs::set_permissions(seen.join("f"), fs::Permissions::from_mode(0o600))?;
+    expect(&mut server, &["change f: mode"])
+}
+
+/// The kernel holds a lower file that it reads itself, also for another user, no longer than it is open.
+fn nothing_stays_open() -> Result<()> {
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
+    let scene = Scene::new()?;
+    let lower = scene.path("lower");
+    mount(Some("none"), &lower, Some("tmpfs"), MsFlags::empty(), Some("size=8m,mode=777"))?;
+    let result = (|| -> Result<()> {
+        let mut server = scene.serve_as(Kind::Fast)?;
+        let path = scene.path("seen").join("f");
+        let free = || -> Result<_> { Ok(nix::sys::statvfs::statvfs(&lower)?.blocks_free()) };
+        let before = free()?;
+        for _ in 0..8 {
+            let file = as_user(|| {
+                fs::write(&path, vec![1; 1 << 20])?;
+                let file = File::open(&path)?;
+                fs::remove_file(&path)?;
+                Ok(file)
+            })?;
+            server.settle()?;
+            // The server closes it while it acts as that user.
+            server.signal(Signal::SIGSTOP)?;
+            std::thread::scope(|scope| -> Result<()> {
+                let (sender, thread) = std::sync::mpsc::channel();
+                let path = &path;
+                let looks = scope.spawn(move || {
+                    as_user(|| {
+                        sender.send(nix::unistd::gettid())?;
+                        Ok(path.exists())
+                    })
+                });
+                let waits = format!("/proc/self/task/{}/wchan", thread.recv()?);
+                let queued = within_a_second("a look-up", || Ok(fs::read_to_string(&waits)?.contains("request_wait")));
+                drop(file);
+                server.signal(Signal::SIGCONT)?;
+                ensure!(!looks.join().map_err(|_| anyhow::anyhow!("the look-up panicked"))??);
+                queued
+            })?;
+        }
+        server.settle()?;
+        // The kernel frees what was closed when it likes.
+        within_a_second("free room", || Ok(free()? == before))
+    })();
+    umount2(&lower, MntFlags::MNT_DETACH)?;
+    result
 }
 
 /// Until a condition holds that has to hold within a second, or little more on a busy machine.
@@ -238,15 +330,49 @@ const OPENS: [(&str, Open); 6] = [
     ("O_SYNC", |path| Ok(OpenOptions::new().read(true).write(true).custom_flags(libc::O_SYNC).open(path)?)),
 ];
 
+/// What the kernel reads and writes itself needs nobody else.
+fn open_files_outlive_the_server() -> Result<()> {
+    for kind in [Kind::Exact, Kind::Fast, Kind::Cached] {
+        let scene = Scene::new()?;
+        let server = scene.serve_as(kind)?;
+        fs::write(scene.path("seen").join("f"), b"text")?;
+        let file = both_ways(&scene.path("seen").join("f"))?;
+        drop(server);
+        let result = read_and_write(&file);
+        ensure!(result.is_ok() == passes(kind)?, "{}: {result:?}", kind.name());
+    }
+    Ok(())
+}
+
 /// Linux refuses some ways beside others; no program may notice.
 fn all_ways_go_together(kind: Kind) -> Result<()> {
     let scene = Scene::new()?;
     let mut server = scene.serve_as(kind)?;
+    all_ways(&mut server, &scene.path("seen").join("f"))
+}
+
+/// Another file system of ours below this one may not be passed through: the kernel bounds how high they stand.
+fn ways_of_stacked() -> Result<()> {
+    let scene = Scene::new()?;
+    let middle = scene.path("middle");
+    fs::create_dir(&middle)?;
+    let _below = Server::start(Kind::Fast, &scene.path("lower"), &middle, None)?;
+    let mut server = Server::start(Kind::Fast, &middle, &scene.path("seen"), None)?;
     let path = scene.path("seen").join("f");
+    all_ways(&mut server, &path)?;
+    // Through the page cache: writes are told, reads are not.
+    fs::write(&path, b"text")?;
+    server.watch(object(&path)?, Mask::empty())?;
+    server.settle()?;
+    read_and_write(&both_ways(&path)?)?;
+    expect(&mut server, &["open f", "modify f", "close f writable"])
+}
+
+fn all_ways(server: &mut Server, path: &Path) -> Result<()> {
     for first in OPENS {
         for second in OPENS {
             for watched in [[false, false], [false, true], [true, false], [true, true]] {
-                together(&mut server, &path, first.1, second.1, watched)
+                together(server, path, first.1, second.1, watched)
                     .with_context(|| format!("{} then {}, watched: {watched:?}", first.0, second.0))?;
             }
         }

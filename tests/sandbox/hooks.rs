@@ -197,14 +197,14 @@ const ROWS: &[Row] = &[
     ),
 ];
 
-/// A thread of this process has another user's rights to files.
+/// A thread of this process is another user.
 pub(crate) fn as_user<T: Send>(act: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let user = scope.spawn(|| {
-            // SAFETY: takes a number.
-            unsafe { libc::setfsgid(1000) };
-            // SAFETY: takes a number.
-            unsafe { libc::setfsuid(1000) };
+            for call in [libc::SYS_setresgid, libc::SYS_setresuid] {
+                // SAFETY: takes numbers. libc's own function would change all threads.
+                nix::errno::Errno::result(unsafe { libc::syscall(call, 1000, 1000, 1000) })?;
+            }
             act()
         });
         user.join().map_err(|_| anyhow::anyhow!("the user panicked"))?

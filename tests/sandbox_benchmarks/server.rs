@@ -25,14 +25,16 @@ pub(crate) fn serve(arguments: &[&str]) -> Result<()> {
     writeln!(std::io::stdout(), "mounted")?;
     let input = std::io::stdin();
     loop {
-        let mut ends = Instant::now() + AWAKE;
+        let mut ends = None;
         loop {
             match file_system.serve(&device, &mut watches)? {
                 Served::One => {
                     watches.read();
-                    ends = Instant::now() + AWAKE;
+                    ends = None;
                 }
-                Served::Nothing if Instant::now() < ends => std::thread::yield_now(),
+                Served::Nothing if Instant::now() < *ends.get_or_insert_with(|| Instant::now() + AWAKE) => {
+                    std::thread::yield_now();
+                }
                 Served::Nothing => break,
                 Served::Ended => return Ok(()),
             }

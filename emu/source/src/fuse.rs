@@ -18,6 +18,7 @@ mod mode;
 mod mount;
 mod names;
 mod nodes;
+mod numbered;
 mod open_files;
 mod reply;
 mod request;

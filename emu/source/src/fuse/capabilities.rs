@@ -23,12 +23,17 @@ impl Capabilities {
     /// What it takes to act with another's ids.
     pub(super) const OF_IDS: Self = Self(1 << SETGID | 1 << SETUID);
 
-    /// What it takes to have the kernel read and write lower files itself; and not to lose the set-user-ID bits that whoever writes may keep, as
-    /// the kernel has cleared them before if not.
-    pub(super) const OF_BACKINGS: Self = Self(1 << SYS_ADMIN | 1 << FSETID);
+    /// What it takes to have the kernel read and write lower files itself.
+    pub(super) const OF_BACKINGS: Self = Self(1 << SYS_ADMIN);
+    /// Who has it keeps set-user-ID bits of what it writes.
+    pub(super) const OF_SET_IDS: Self = Self(1 << FSETID);
 
     pub(super) fn contains(self, others: Self) -> bool {
         self.0 & others.0 == others.0
+    }
+
+    pub(super) fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
     }
 
     pub(super) fn or(self, others: Self) -> Self {
@@ -47,7 +52,7 @@ struct Header {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Half {
     effective: u32,
     permitted: u32,
@@ -76,23 +81,33 @@ pub(super) fn effective(thread: i32) -> Result<Capabilities, Errno> {
     Ok(joined(get(thread)?, |half| half.effective))
 }
 
-/// What this thread may ever do.
-pub(super) fn permitted() -> Result<Capabilities, Errno> {
-    Ok(joined(get(0)?, |half| half.permitted))
-}
+/// The sets of this thread, of which only the effective one changes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Own([Half; 2]);
 
-/// This thread, and no other, may from now on do just this.
-///
-/// # Errors
-///
-/// EPERM for what is not permitted.
-pub(super) fn set_effective(capabilities: Capabilities) -> Result<(), Errno> {
-    let mut halves = get(0)?;
-    let [low, high] = &mut halves;
-    low.effective = u32::try_from(capabilities.0 & u64::from(u32::MAX)).unwrap_or(0);
-    high.effective = u32::try_from(capabilities.0 >> 32).unwrap_or(0);
-    let mut header = Header { version: VERSION, pid: 0 };
-    // SAFETY: a header and two halves, as this version has; they live through the call.
-    let result = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, halves.as_ptr()) };
-    Errno::result(result).map(drop)
+impl Own {
+    pub(super) fn new() -> Result<Self, Errno> {
+        Ok(Self(get(0)?))
+    }
+
+    /// What this thread may ever do.
+    pub(super) fn permitted(&self) -> Capabilities {
+        joined(self.0, |half| half.permitted)
+    }
+
+    /// This thread, and no other, may from now on do just this.
+    ///
+    /// # Errors
+    ///
+    /// EPERM for what is not permitted.
+    pub(super) fn set_effective(&self, capabilities: Capabilities) -> Result<(), Errno> {
+        let mut halves = self.0;
+        let [low, high] = &mut halves;
+        low.effective = u32::try_from(capabilities.0 & u64::from(u32::MAX)).unwrap_or(0);
+        high.effective = u32::try_from(capabilities.0 >> 32).unwrap_or(0);
+        let mut header = Header { version: VERSION, pid: 0 };
+        // SAFETY: a header and two halves, as this version has; they live through the call.
+        let result = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, halves.as_ptr()) };
+        Errno::result(result).map(drop)
+    }
 }

@@ -1,15 +1,15 @@
 //! The `O_PATH` descriptors that are kept, of many more objects that are known.
 
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::numbered::Numbered;
 use super::request::NodeId;
 
 /// A bounded cache. Whoever has taken a descriptor keeps it though it is dropped here.
 #[derive(Debug)]
 pub(super) struct Descriptors {
-    places: HashMap<NodeId, usize>,
+    places: Numbered<NodeId, usize>,
     slots: Vec<Slot>,
     slots_max: usize,
     /// Goes round, and drops the first that was not used since it last came by.
@@ -25,7 +25,7 @@ struct Slot {
 
 impl Descriptors {
     pub(super) fn new(slots_max: usize) -> Self {
-        Self { places: HashMap::new(), slots: Vec::new(), slots_max: slots_max.max(1), hand: 0 }
+        Self { places: Numbered::default(), slots: Vec::new(), slots_max: slots_max.max(1), hand: 0 }
     }
 
     pub(super) fn get(&mut self, node: NodeId) -> Option<Arc<OwnedFd>> {

@@ -43,8 +43,9 @@ impl Fast {
         self.expires == Some(true)
     }
 
-    pub(super) fn passes(&self) -> bool {
-        self.passes != Some(false)
+    /// Whether it does so, or may, for files on a device.
+    pub(super) fn passes(&self, lower_device: u64) -> bool {
+        self.passes != Some(false) && self.devices.get(&lower_device) != Some(&false)
     }
 
     /// All names have to be looked up again, from before the next reply on.
@@ -57,10 +58,10 @@ impl Fast {
     }
 
     /// Says what is to be said before a reply.
-    pub(super) fn tell(&mut self, device: &Device) {
+    pub(super) fn tell(&mut self, device: &Device, identity: &mut Identity) {
         for backing in self.unneeded.drain(..) {
             // It may be gone with the file system.
-            let _ = device.close_backing(backing);
+            let _ = identity.ending_a_backing(|| device.close_backing(backing));
         }
         if std::mem::take(&mut self.names_expire) && self.holds_names() {
             let _ = device.expire_names();
@@ -76,10 +77,10 @@ impl Fast {
         identity: &mut Identity,
     ) -> Option<u32> {
         // What the program has opened with O_DIRECT would fail where the lower file system has none.
-        if !self.passes() || !*self.devices.entry(lower_device).or_insert_with(|| takes_direct(&lower)) {
+        if self.passes == Some(false) || !*self.devices.entry(lower_device).or_insert_with(|| takes_direct(&lower)) {
             return None;
         }
-        match identity.with_right_to_backings(|| device.open_backing(&lower)) {
+        match identity.making_a_backing(|| device.open_backing(&lower)) {
             Ok(backing) => {
                 self.passes = Some(true);
                 Some(backing)

@@ -11,7 +11,7 @@ mod opening;
 
 pub use attributes::may_read;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ use super::mode::Mode;
 use super::mount::TRANSFER_BYTES_MAX;
 use super::names::{NameId, Names};
 use super::nodes::Nodes;
+use super::numbered::Numbered;
 use super::open_files::OpenFiles;
 use super::reply::{Numbering, Reply};
 use super::request::{Handle, NodeId, Operation, Request};
@@ -65,7 +66,7 @@ pub struct FileSystem {
     /// Where those are read.
     spare: Vec<u8>,
     /// What the last request of a thread looked up, if it did that.
-    looked_up: HashMap<u32, NameId>,
+    looked_up: Numbered<u32, NameId>,
     /// Whose request was the last one, if they wait for its reply.
     last_thread: Option<u32>,
     /// Whose requests were answered since settling began.
@@ -135,7 +136,7 @@ impl FileSystem {
             waiting: Vec::new(),
             ahead: VecDeque::new(),
             spare: Vec::new(),
-            looked_up: HashMap::new(),
+            looked_up: Numbered::default(),
             last_thread: None,
             answered: HashSet::new(),
         })
@@ -272,7 +273,7 @@ impl FileSystem {
             self.looked_up.remove(&request.asker.thread);
         }
         if let Some(fast) = &mut self.fast {
-            fast.tell(device);
+            fast.tell(device, &mut self.identity);
         }
         let given = match result {
             Ok(Answer::None) => return Ok(Served::One),
@@ -314,7 +315,7 @@ impl FileSystem {
             self.forget(node, 1, sink);
         }
         if let Some(fast) = &mut self.fast {
-            fast.tell(device);
+            fast.tell(device, &mut self.identity);
         }
         Ok(Served::One)
     }

@@ -20,6 +20,7 @@ use super::request::Asker;
 #[derive(Debug)]
 pub(super) struct Identity {
     own: Caller,
+    sets: capabilities::Own,
     now: Option<Caller>,
     callers: Callers,
     own_umask: Mode,
@@ -37,15 +38,17 @@ impl Identity {
         unshare(CloneFlags::CLONE_FS)?;
         let own_umask = umask(Mode::empty());
         umask(own_umask);
+        let sets = capabilities::Own::new()?;
         let own = Caller {
             uid: geteuid().as_raw(),
             gid: getegid().as_raw(),
             groups: getgroups()?.iter().map(|group| group.as_raw()).collect(),
-            capabilities: capabilities::permitted()?,
+            capabilities: sets.permitted(),
         };
         let may_change = own.capabilities.contains(Capabilities::OF_IDS) && set_groups(&own.groups).is_ok();
         Ok(Self {
             own,
+            sets,
             now: None,
             callers: Callers::new(),
             own_umask,
@@ -100,20 +103,38 @@ impl Identity {
         }
     }
 
-    /// Makes an open file of the lower tree a backing, otherwise as whom this thread acts: of whose disk quota, for one, it is written.
+    /// Makes an open file of the lower tree a backing, otherwise as whom this thread acts: of whose disk quota, for one, it is written. Whoever
+    /// writes it clears its set-user-ID bits, as nobody knows who that will be.
     ///
     /// # Errors
     ///
     /// EPERM if the emulator has no such right; else those of what is done.
-    pub(super) fn with_right_to_backings<T>(&mut self, act: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
-        let acting = self.now.as_ref().unwrap_or(&self.own).capabilities.and(self.own.capabilities);
-        if acting.contains(Capabilities::OF_BACKINGS) {
+    pub(super) fn making_a_backing<T>(&mut self, make: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+        self.with(self.acting().without(Capabilities::OF_SET_IDS).or(Capabilities::OF_BACKINGS), make)
+    }
+
+    /// Gives up a backing.
+    ///
+    /// # Errors
+    ///
+    /// As [`making_a_backing`](Self::making_a_backing).
+    pub(super) fn ending_a_backing(&mut self, end: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
+        self.with(self.acting().or(Capabilities::OF_BACKINGS), end)
+    }
+
+    fn acting(&self) -> Capabilities {
+        self.now.as_ref().unwrap_or(&self.own).capabilities.and(self.own.capabilities)
+    }
+
+    fn with<T>(&mut self, capabilities: Capabilities, act: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+        let acting = self.acting();
+        if acting == capabilities {
             return act();
         }
-        capabilities::set_effective(acting.or(Capabilities::OF_BACKINGS))?;
+        self.sets.set_effective(capabilities)?;
         let result = act();
-        if capabilities::set_effective(acting).is_err() {
-            eprintln!("uinotify: cannot give up a right again");
+        if self.sets.set_effective(acting).is_err() {
+            eprintln!("uinotify: cannot take back the rights of user {}", self.own.uid);
             std::process::abort();
         }
         result
@@ -140,14 +161,14 @@ impl Identity {
         let before = self.now.take();
         let before = before.as_ref().unwrap_or(&self.own);
         if before.capabilities != self.own.capabilities || before.uid != self.own.uid {
-            capabilities::set_effective(self.own.capabilities)?;
+            self.sets.set_effective(self.own.capabilities)?;
         }
         let done = (|| {
             if before.groups != target.groups {
                 set_groups(&target.groups)?;
             }
             set_file_ids(target.uid, target.gid)?;
-            capabilities::set_effective(target.capabilities.and(self.own.capabilities))
+            self.sets.set_effective(target.capabilities.and(self.own.capabilities))
         })();
         match (done, to) {
             (Ok(()), to) => {

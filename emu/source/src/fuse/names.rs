@@ -10,6 +10,7 @@ use slab::Slab;
 use uinotify_core::Entry;
 use uinotify_core::ObjectId;
 
+use super::numbered::Numbered;
 use super::request::NodeId;
 
 /// Our number of a name.
@@ -40,7 +41,7 @@ impl Name {
 #[derive(Debug, Default)]
 pub(super) struct Names {
     names: Slab<Name>,
-    folders: HashMap<NodeId, HashMap<Rc<[u8]>, NameId>>,
+    folders: Numbered<NodeId, HashMap<Rc<[u8]>, NameId>>,
 }
 
 impl Names {

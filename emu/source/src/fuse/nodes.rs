@@ -1,7 +1,7 @@
 //! The objects that the kernel knows, each by a number of ours.
 //!
 //! A number is given to an inode when the kernel looks it up first, and lives until the kernel has forgotten it, no file is open, nobody
-//! watches it and no known name leads through it. It is never used again, so that it is an [`ObjectId`](uinotify_core::ObjectId) too.
+//! watches it and no known name leads through it. It is never used again, so that it is an [`ObjectId`] too.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -11,6 +11,7 @@ use uinotify_core::{Kind, Object, ObjectId};
 
 use super::file_handle::FileHandle;
 use super::names::{NameId, Names};
+use super::numbered::Numbered;
 use super::request::NodeId;
 use super::status::{InodeKey, Status, Time};
 use super::ways::Ways;
@@ -60,7 +61,7 @@ impl Node {
 /// All objects.
 #[derive(Debug)]
 pub(super) struct Nodes {
-    nodes: HashMap<NodeId, Node>,
+    nodes: Numbered<NodeId, Node>,
     /// Objects that a look-up may find.
     keys: HashMap<InodeKey, NodeId>,
     next: u64,
@@ -70,7 +71,7 @@ pub(super) struct Nodes {
 
 impl Nodes {
     pub(super) fn new(root: &Status, births_change: bool) -> Self {
-        let mut nodes = Self { nodes: HashMap::new(), keys: HashMap::new(), next: NodeId::ROOT.0, births_change };
+        let mut nodes = Self { nodes: Numbered::default(), keys: HashMap::new(), next: NodeId::ROOT.0, births_change };
         nodes.identify(root);
         nodes.look_up(NodeId::ROOT);
         nodes

@@ -46,7 +46,9 @@ impl FileSystem {
             .iter()
             .flatten()
             .any(|node| sink.interest(ObjectId(node.0)).intersects(events(flags)));
-        let is_seen = is_asked || file.is_internal;
+        // Some may keep set-user-ID and set-group-ID bits of what they write; a backing clears them, whoever writes.
+        let has_set_ids = file.is_writable && Status::of(&file.lower)?.mode & (libc::S_ISUID | libc::S_ISGID) != 0;
+        let is_seen = is_asked || file.is_internal || has_set_ids;
         let node = self.nodes.get_mut(file.node).ok_or(Errno::ESTALE)?;
         let ways = &mut node.ways;
         // To let the kernel write it, and then check it for capabilities, takes longer than the few writes that most new files get.
@@ -63,7 +65,7 @@ impl FileSystem {
                 (Way::Backed, (if is_seen { OPEN_PASSTHROUGH | OPEN_DIRECT } else { OPEN_PASSTHROUGH }, backing))
             }
             // Where the kernel can read and write the file itself, the page cache would only keep it from that.
-            None if fast.passes() => (Way::Direct, (OPEN_DIRECT, 0)),
+            None if fast.passes(node.key.device) => (Way::Direct, (OPEN_DIRECT, 0)),
             // What is written past the page cache leaves it as it was, before Linux 6.6: there all go the way of the first.
             None if fast.holds_names() || ways.is_free() => {
                 if is_seen {
@@ -99,13 +101,15 @@ impl FileSystem {
     /// For how long the kernel may take a name for one that leads to an object, and its attributes for true.
     ///
     /// No look-up is asked for meanwhile, so that nobody checks whether the caller may search the directory: all users have to. And a
-    /// thread is known to come by the name that it looked up last: there may be only one.
+    /// thread is known to come by the name that it looked up last: there may be only one, be it that of an open file.
     pub(super) fn entry_holds(&mut self, directory: NodeId, node: NodeId, status: &Status) -> Hold {
         let attributes = self.attributes_hold(node, status);
         let has_one_name = status.is_directory() || status.links <= 1;
         let holds = self.fast.as_ref().is_some_and(|fast| fast.holds_names())
             && has_one_name
-            && self.nodes.get(node).is_some_and(|node| node.names.len() <= 1)
+            && self.nodes.get(node).is_some_and(|node| {
+                node.names.len() <= 1 && node.open_names.iter().all(|open| node.names.contains(open))
+            })
             && self.all_may_search(directory);
         Hold { entry: if holds { HOLD } else { Duration::ZERO }, attributes }
     }
