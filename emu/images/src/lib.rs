@@ -16,3 +16,4 @@ pub mod text;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Instance};
 pub use loss::{Loss, losses};
+pub use snapshot::Surroundings;
