@@ -15,7 +15,7 @@ use crate::notice::notice;
 use crate::run::EXIT_OWN_ERROR;
 use crate::settings::Settings;
 use crate::tree::Tree;
-use crate::{emulate, env, fdinfo, number, process, ps, run, serve, shim_file};
+use crate::{emulate, env, fdinfo, images, number, process, ps, run, serve, shim_file};
 
 /// Exit status of a command other than `run` that has failed.
 const EXIT_FAILURE: u8 = 1;
@@ -53,6 +53,8 @@ enum Command {
     Ps(PsArguments),
     /// Print /proc/PID/fdinfo/FD of emulated inotify descriptors, as the process sees it
     Fdinfo(FdinfoArguments),
+    /// Show, check and change what CRIU's images have of inotify
+    Images(images::Arguments),
 }
 
 /// What an emulator is told.
@@ -320,6 +322,10 @@ pub fn main() -> ExitCode {
         Command::Env(arguments) => exit_code(env::env(&arguments.socket)),
         Command::Ps(arguments) => exit_code(ps::ps(arguments.json, arguments.socket.as_deref())),
         Command::Fdinfo(arguments) => exit_code(fdinfo::fdinfo(arguments.pid, arguments.fd)),
+        Command::Images(arguments) => match images::images(arguments.command) {
+            Ok(status) => ExitCode::from(status),
+            Err(error) => exit_code(Err(error)),
+        },
     }
 }
 

@@ -211,14 +211,8 @@ impl fmt::Display for CheckpointError {
     }
 }
 
-impl std::error::Error for CheckpointError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Json(error) => Some(error),
-            Self::Format | Self::Version(_) => None,
-        }
-    }
-}
+// What is inside is in the message.
+impl std::error::Error for CheckpointError {}
 
 /// What stands in every version.
 #[derive(Deserialize)]

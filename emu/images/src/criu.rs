@@ -25,4 +25,4 @@ pub use frame::{ENTRY_BYTES_MAX, Entry, ImageReader, ImageWriter, Kind};
 pub use inotify::{Handle, InotifyFile, InotifyWatch};
 pub use legacy::{read_legacy, write_legacy};
 pub use message::SignalOwnerMessage;
-pub use translate::{TranslateError, instance_of, watches_of};
+pub use translate::{TranslateError, instance_of, updated, watches_of};

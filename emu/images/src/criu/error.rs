@@ -76,14 +76,8 @@ impl fmt::Display for ImageError {
     }
 }
 
-impl std::error::Error for ImageError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.problem {
-            Problem::Io(error) => Some(error),
-            _ => None,
-        }
-    }
-}
+// What is inside is in the message.
+impl std::error::Error for ImageError {}
 
 /// A directory of images that cannot be read or changed.
 #[derive(Debug)]
@@ -112,12 +106,5 @@ impl fmt::Display for DirectoryError {
     }
 }
 
-impl std::error::Error for DirectoryError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io(_, error) => Some(error),
-            Self::Image(_, error) => Some(error),
-            Self::NoImages(_) | Self::Exists(_) => None,
-        }
-    }
-}
+// What is inside is in the message.
+impl std::error::Error for DirectoryError {}

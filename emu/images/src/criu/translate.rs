@@ -1,5 +1,6 @@
 //! Between CRIU's entry of an instance and a checkpoint's.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use uinotify_core::mask::STORED_BITS;
@@ -100,6 +101,21 @@ pub fn watches_of(instance: &Instance, id: u32) -> Result<InotifyFile, Translate
     let mut file = InotifyFile::new(id, flags, instance.signal_owner.as_ref().map(Into::into).unwrap_or_default());
     file.watches = instance.watches.iter().rev().map(entry_of).collect::<Result<_, _>>()?;
     Ok(file)
+}
+
+/// The entry with the watches and flags of an instance in the place of its own, and the rest as it is.
+///
+/// # Errors
+///
+/// As [`watches_of`].
+pub fn updated(file: &InotifyFile, instance: &Instance) -> Result<InotifyFile, TranslateError> {
+    let mut new = watches_of(instance, file.id)?;
+    let unknown: BTreeMap<u32, &[u8]> = file.watches.iter().map(|watch| (watch.wd, &watch.unknown[..])).collect();
+    for watch in &mut new.watches {
+        watch.id = file.watches.first().map_or(0, |first| first.id);
+        watch.unknown = unknown.get(&watch.wd).copied().unwrap_or_default().to_vec();
+    }
+    Ok(InotifyFile { unknown: file.unknown.clone(), ..new })
 }
 
 fn entry_of(watch: &Watch) -> Result<InotifyWatch, TranslateError> {
