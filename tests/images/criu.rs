@@ -53,9 +53,10 @@ impl Watcher {
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let mut watcher = Self { pid: child.id().cast_signed(), log, child: Some(child) };
         eventually("the program watches", || watcher.said("ready"))?;
-        // Under `run`, it is that one's child.
+        // Under `run`, it is that one's child, as the emulator is.
         let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", watcher.pid))?;
-        if let Some(inner) = children.split_whitespace().next() {
+        let is_this = |pid: &&str| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == this_binary());
+        if let Some(inner) = children.split_whitespace().find(is_this) {
             watcher.pid = inner.parse()?;
         }
         Ok(watcher)
