@@ -20,6 +20,14 @@ const EXIT_LOSSES: u8 = 3;
 /// How the name of an emulator's end of an instance begins.
 const EMULATED: &[u8] = b"\0uinotify/";
 
+const CONVERT: &str = "\
+Make instances of the sockets that a program under uinotify was dumped with, or the other way round
+
+To CRIU, the descriptor of an emulated instance is a unix socket whose peer is outside the dumped processes, and it dumps \
+it with --external unix[INODE]. What it watches is in the checkpoint, which is matched by the inode. With --to-sockets, a \
+CRIU that restores the images is to be given an emulator's sockets, with --inherit-fd fd[N]:socket:[INODE]. Everything \
+else in the images stays as it is, byte for byte.";
+
 /// `uinotify images`.
 #[derive(Args)]
 pub struct Arguments {
@@ -47,10 +55,7 @@ pub enum Command {
         path: PathBuf,
     },
     /// Make instances of the sockets that a program under uinotify was dumped with, or the other way round
-    ///
-    /// To CRIU, the descriptor of an emulated instance is a unix socket whose peer is outside the dumped processes, and it dumps it
-    /// with --external unix[INODE]. What it watches is in the checkpoint, which is matched by the inode. Everything else in the
-    /// images stays as it is, byte for byte.
+    #[command(long_about = CONVERT)]
     Convert {
         /// The images of one dump, which are changed
         #[arg(value_name = "DIR")]
@@ -58,7 +63,7 @@ pub enum Command {
         /// The checkpoint of the instances, - for standard input
         #[arg(long, value_name = "FILE", required_unless_present = "to_sockets")]
         checkpoint: Option<PathBuf>,
-        /// Make sockets of instances. CRIU is then to be given an emulator's with --inherit-fd fd[N]:socket:[INODE]
+        /// Make sockets of instances
         #[arg(long, conflicts_with = "checkpoint")]
         to_sockets: bool,
         /// Where the checkpoint goes that has the sockets' inodes

@@ -2,6 +2,7 @@
 //!
 //! With `--watch` as its first argument this binary is not the test but the program that is dumped: see [`watcher`].
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
@@ -31,18 +32,23 @@ fn main() -> ExitCode {
         Trial::test("convert::instances_become_sockets", command::instances_become_sockets),
         Trial::test("images::errors_say_which_file", command::errors_say_which_file),
     ];
-    let real: [(&str, fn(&std::path::Path) -> room::Outcome); 2] = [
-        ("criu::reads_what_was_read_and_rewritten", criu::reads_what_was_read_and_rewritten),
-        ("criu::restores_an_emulated_program", criu::restores_an_emulated_program),
-    ];
     let found = criu::find();
-    for (name, test) in real {
-        if let (Err(reason), false) = (&found, arguments.list) {
-            println!("ignored: {name}: {reason}");
-        }
-        let program = found.clone();
-        let runner = move || test(&program?);
-        trials.push(Trial::test(name, runner).with_ignored_flag(found.is_err()));
-    }
+    let (name, test) = ("criu::reads_what_was_read_and_rewritten", criu::reads_what_was_read_and_rewritten);
+    trials.push(with_criu(&arguments, &found, name, test));
+    let (name, test) = ("criu::restores_an_emulated_program", criu::restores_an_emulated_program);
+    trials.push(with_criu(&arguments, &found, name, test));
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn with_criu(
+    arguments: &Arguments,
+    found: &Result<PathBuf, String>,
+    name: &str,
+    test: fn(&Path) -> room::Outcome,
+) -> Trial {
+    if let (Err(reason), false) = (found, arguments.list) {
+        println!("ignored: {name}: {reason}");
+    }
+    let program = found.clone();
+    Trial::test(name, move || test(&program?)).with_ignored_flag(found.is_err())
 }

@@ -103,14 +103,14 @@ fn check(schema: &Value, root: &Value, value: &Value, at: &str) -> Result<(), St
 }
 
 /// The paths of all objects in a value.
-fn objects(value: &Value, at: String, into: &mut Vec<String>) {
+fn objects(value: &Value, at: &str, into: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
-            into.push(at.clone());
-            fields.iter().for_each(|(name, part)| objects(part, format!("{at}/{name}"), into));
+            into.push(at.to_owned());
+            fields.iter().for_each(|(name, part)| objects(part, &format!("{at}/{name}"), into));
         }
         Value::Array(parts) => {
-            parts.iter().enumerate().for_each(|(index, part)| objects(part, format!("{at}/{index}"), into));
+            parts.iter().enumerate().for_each(|(index, part)| objects(part, &format!("{at}/{index}"), into));
         }
         _ => {}
     }
@@ -142,7 +142,7 @@ fn what_is_written_is_of_the_schema() {
 fn fields_are_those_of_the_schema() {
     let (root, full) = (schema(), full());
     let mut paths = Vec::new();
-    objects(&full, String::new(), &mut paths);
+    objects(&full, "", &mut paths);
     let mut seen = BTreeSet::new();
     for path in paths {
         let rule = schema_at(&root, &path);
