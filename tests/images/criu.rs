@@ -30,7 +30,8 @@ pub(super) fn find() -> Result<PathBuf, String> {
     if checked.status.success() {
         return Ok(program);
     }
-    let told = String::from_utf8_lossy(&checked.stderr).lines().last().unwrap_or_default().to_owned();
+    let told = String::from_utf8_lossy(&[checked.stdout, checked.stderr].concat()).into_owned();
+    let told = told.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     Err(format!("`criu check` has failed: {told}"))
 }
 

@@ -1,6 +1,7 @@
 //! Images that a real CRIU has written: tests/dumps.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -158,4 +159,99 @@ fn become_sockets_and_come_back() {
     assert_eq!(checkpoint.instances[0].watches, watches());
     to_inotify(folder.path(), &checkpoint).unwrap();
     assert_eq!(contents(folder.path()), contents(&dump("kernel")));
+}
+
+#[test]
+fn a_peer_inside_stays() {
+    let folder = copy("emulated");
+    let path = folder.path().join("files.img");
+    let mut bytes = fs::read(&path).unwrap();
+    // flags 0, uflags USK_EXTERN, backlog 0, peer 0: only the peer has these.
+    let at = bytes.windows(8).position(|part| part == [0x28, 0, 0x30, 1, 0x38, 0, 0x40, 0]).unwrap();
+    bytes[at + 3] = 0;
+    fs::write(&path, bytes).unwrap();
+    to_inotify(folder.path(), &checkpoint()).unwrap();
+    let converted = Directory::read(folder.path()).unwrap();
+    assert_eq!((converted.inotify.len(), converted.sockets.len()), (1, 1));
+}
+
+#[test]
+fn new_sockets_have_inodes_of_their_own() {
+    let folder = copy("kernel");
+    let path = folder.path().join("files.img");
+    let original = fs::read(&path).unwrap();
+    let instance = entries(folder.path(), "files.img", Kind::Files).into_iter();
+    let mut instance = instance.filter(|entry| matches!(FileEntry::parse(entry), Ok(FileEntry::Inotify(..))));
+    let instance = instance.next().unwrap().bytes;
+    to_sockets(folder.path()).unwrap();
+    // Another instance, beside the sockets.
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.extend((instance.len() as u32).to_le_bytes());
+    bytes.extend(&instance);
+    assert_ne!(bytes.len(), original.len());
+    fs::write(&path, bytes).unwrap();
+    to_sockets(folder.path()).unwrap();
+    let mut inodes: Vec<u32> =
+        Directory::read(folder.path()).unwrap().sockets.iter().map(|socket| socket.inode).collect();
+    inodes.sort_unstable();
+    inodes.dedup();
+    assert_eq!(inodes.len(), 4);
+}
+
+#[test]
+fn descriptors_find_their_instance() {
+    let directory = Directory::read(&dump("kernel")).unwrap();
+    let found = |pid, fd, id| {
+        let instance = Instance {
+            id,
+            descriptors: vec![Descriptor { pid, fd, close_on_exec: true }],
+            ..checkpoint().instances.remove(0)
+        };
+        directory.file_of(&instance).map(|file| file.id)
+    };
+    assert_eq!(found(13_449, 3, 99), Some(4));
+    // Not by descriptor, but by number.
+    assert_eq!(found(13_449, 0, 4), Some(4));
+    for (pid, fd) in [(13_449, 0), (13_449, 4), (13_450, 3)] {
+        assert_eq!(found(pid, fd, 99), None, "{pid} {fd}");
+    }
+}
+
+#[test]
+fn modes_are_kept_and_nothing_is_left_over() {
+    let folder = copy("emulated");
+    let path = folder.path().join("files.img");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let good = fs::read(&path).unwrap();
+    let before = contents(folder.path());
+    to_inotify(folder.path(), &checkpoint()).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    // The image is cut after it was read: nothing is changed.
+    fs::write(&path, &good).unwrap();
+    for (path, bytes) in &before {
+        fs::write(folder.path().join(path), bytes).unwrap();
+    }
+    let directory = Directory::read(folder.path()).unwrap();
+    fs::write(&path, &good[..good.len() - 1]).unwrap();
+    let cut = contents(folder.path());
+    assert!(directory.replace(&directory.inotify).is_err());
+    assert!(to_inotify(folder.path(), &checkpoint()).is_err());
+    assert_eq!(contents(folder.path()), cut);
+}
+
+#[test]
+fn descriptors_tell_of_exec() {
+    let folder = copy("kernel");
+    let path = folder.path().join("fdinfo-2.img");
+    let mut bytes = fs::read(&path).unwrap();
+    // Of the descriptor of type INOTIFY, 8: its flags are the field before.
+    let at = bytes.windows(4).position(|part| part == [0x10, 0, 0x18, 8]).unwrap();
+    bytes[at + 1] = 1;
+    fs::write(&path, bytes).unwrap();
+    // A second process with the same table.
+    fs::copy(folder.path().join("ids-13449.img"), folder.path().join("ids-77.img")).unwrap();
+    let directory = Directory::read(folder.path()).unwrap();
+    assert_eq!(directory.descriptors[0].pids, [77, 13_449]);
+    let expected = [77, 13_449].map(|pid| Descriptor { pid, fd: 3, close_on_exec: true });
+    assert_eq!(directory.descriptors_of(directory.inotify[0].id), expected);
 }

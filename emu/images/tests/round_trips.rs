@@ -8,7 +8,7 @@ use uinotify_core::{AddMask, Config, Delivery, Engine, Limits, Mask, ObjectId, O
 use uinotify_images::checkpoint::{
     self, Checkpoint, Descriptor, Event, FileHandle, Instance, Profile, Queue, SignalOwner, Watch,
 };
-use uinotify_images::criu::{Directory, InotifyFile, Layout, instance_of, watches_of};
+use uinotify_images::criu::{Directory, InotifyFile, Layout, instance_of, to_inotify, to_sockets, watches_of};
 use uinotify_images::text::{ByteString, Device};
 use uinotify_images::{Loss, losses};
 
@@ -142,6 +142,33 @@ proptest! {
         let before = contents();
         directory.replace(&directory.inotify).unwrap();
         prop_assert_eq!(contents(), before);
+    }
+
+    #[test]
+    fn sockets_become_what_they_were(instances in btree_map(any::<u32>(), instance(), 1..4)) {
+        let files: Vec<InotifyFile> = instances
+            .into_iter()
+            .map(|(id, mut instance)| {
+                instance.watches.retain(|watch| watch.path.is_some() || watch.handle.is_some());
+                // What a checkpoint has no room for.
+                instance.watches.iter_mut().for_each(|watch| {
+                    watch.mask &= 0x8400_0fff;
+                    watch.handle = watch.handle.take().filter(|handle| !handle.bytes.is_empty());
+                });
+                instance.watches.retain(|watch| watch.path.is_some() || watch.handle.is_some());
+                watches_of(&instance, id).unwrap()
+            })
+            .collect();
+        let folder = tempfile::tempdir().unwrap();
+        Directory::create(folder.path(), Layout::Files, &files).unwrap();
+        let image = || std::fs::read(folder.path().join("files.img")).unwrap();
+        let before = image();
+        let checkpoint = to_sockets(folder.path()).unwrap();
+        let sockets = Directory::read(folder.path()).unwrap();
+        prop_assert_eq!((sockets.inotify.len(), sockets.sockets.len()), (0, 2 * files.len()));
+        let conversion = to_inotify(folder.path(), &checkpoint).unwrap();
+        prop_assert_eq!((conversion.converted.len(), conversion.absent.len(), conversion.left.len()), (files.len(), 0, 0));
+        prop_assert_eq!(image(), before);
     }
 
     /// What is no loss is kept: an instance without losses comes back as it was, but for what nobody can see.

@@ -319,7 +319,6 @@ impl Replacement {
     }
 
     pub(crate) fn commit(mut self) -> Result<(), DirectoryError> {
-        self.output.get_ref().sync_all().map_err(io_at(&self.temporary))?;
         fs::rename(&self.temporary, &self.path).map_err(io_at(&self.path))?;
         self.committed = true;
         Ok(())
