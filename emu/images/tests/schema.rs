@@ -168,6 +168,7 @@ fn fields_are_those_of_the_schema() {
     assert_eq!(seen.len(), objects.count() + 1, "every object of the schema is looked at");
 }
 
+/// SNAPSHOT-5
 #[test]
 fn other_versions_are_refused_by_name() {
     let with = |name: &str, value: Value| {
