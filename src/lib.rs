@@ -2,13 +2,15 @@
 //!
 //! The emulator itself is in `uinotify-host`; this crate starts it beside a program ([`run`]) or for many ([`serve`]), puts the
 //! shim where a program's dynamic linker finds it ([`shim_file`]), shows trees to it through a file system of ours
-//! ([`tree`]), and shows what emulators are doing ([`ps`], [`fdinfo`]).
+//! ([`tree`]), and shows what emulators are doing ([`ps`], [`fdinfo`]). What a checkpointer has
+//! written of instances is shown and changed by [`images`].
 
 pub mod cli;
 pub mod emulate;
 pub mod env;
 mod environment;
 pub mod fdinfo;
+pub mod images;
 mod inherited;
 pub mod mount;
 mod nested;
