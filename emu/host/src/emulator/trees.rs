@@ -76,6 +76,8 @@ impl Emulator {
             }
             Ok(Served::One)
         });
+        // Whoever has been answered goes on, most likely with the next request.
+        self.vigil.request_served();
     }
 
     /// Handles all that was asked of the trees by system calls that have returned, so that their events are queued.
