@@ -22,6 +22,8 @@ mod actor;
 mod both;
 #[path = "fanotify/class.rs"]
 mod class;
+#[path = "fanotify/limits.rs"]
+mod limits;
 #[path = "fanotify/lists.rs"]
 mod lists;
 #[path = "fanotify/random.rs"]
@@ -73,6 +75,18 @@ fn main() -> Result<ExitCode> {
         let trial = Trial::test(name, move || test().map_err(|error| Failed::from(format!("{error:#}"))));
         trials.push(trial.with_ignored_flag(missing.is_some()));
     };
+    let missing = |kind: &str| match (&space, &volumes) {
+        (Err(error), _) => Some(format!("{error:#}")),
+        (_, Some(volumes)) => volumes.missing(kind).map(ToOwned::to_owned),
+        _ => None,
+    };
+    let on = |test: &'static str, kind: &'static str, as_root, whole| {
+        let volumes = volumes.clone();
+        move || {
+            let volume = volumes.as_ref().context("no volumes")?.path(kind);
+            scene::run(test, &volume, as_root, whole)
+        }
+    };
     for (kind, can_be_whole) in KINDS {
         for (test, _) in scene::TESTS {
             let ways = [("root", true, can_be_whole), ("root_inodes", true, false), ("user", false, false)];
@@ -80,19 +94,17 @@ fn main() -> Result<ExitCode> {
                 if way == "root_inodes" && !can_be_whole {
                     continue;
                 }
-                let missing = match (&space, &volumes) {
-                    (Err(error), _) => Some(format!("{error:#}")),
-                    (_, Some(volumes)) => volumes.missing(kind).map(ToOwned::to_owned),
-                    _ => None,
-                };
-                let volumes = volumes.clone();
-                let run = move || {
-                    let volume = volumes.as_ref().context("no volumes")?.path(kind);
-                    scene::run(test, &volume, as_root, whole)
-                };
-                add(format!("{kind}::{way}::{test}"), missing, Box::new(run));
+                let name = format!("{kind}::{way}::{test}");
+                add(name, missing(kind), Box::new(on(test, kind, as_root, whole)));
             }
         }
+    }
+    for (name, test, as_root, whole) in [
+        ("tmpfs::root::unmount", "unmount", true, true),
+        ("tmpfs::root_inodes::unmount", "unmount", true, false),
+        ("tmpfs::user::few_marks", "few_marks", false, false),
+    ] {
+        add(name.to_owned(), missing("tmpfs"), Box::new(on(test, "tmpfs", as_root, whole)));
     }
     let own = !nix::unistd::geteuid().is_root();
     for (test, _) in scene::TESTS {

@@ -290,3 +290,42 @@ pub(crate) fn readiness(scene: &Scene) -> Result<()> {
     }
     Ok(())
 }
+
+/// Before Linux 5.17 there is no record of a rename, and none of what is behind a name: two ends are a pair if they are neighbours.
+pub(crate) fn before_renames(scene: &Scene) -> Result<()> {
+    let options = uinotify_source::fanotify::Options { targets: false, ..scene.options };
+    let (mut actor, mut both) = prepare(&Scene::new(options, scene.whole), ALL)?;
+    let acts = [
+        Act::Touch(s("n"), libc::O_CREAT),
+        Act::Write(s("n")),
+        Act::Rename(s("n"), s("m")),
+        Act::Rename(s("m"), s("d/m")),
+        Act::Rename(s("d/m"), s("e/m")),
+        Act::Rename(s("e/m"), s("m")),
+        Act::Rename(s("m"), s("d/g")),
+        Act::Unlink(s("d/g")),
+        Act::Mkdir(s("x")),
+        Act::Mode(s("x"), 0o700),
+        Act::Rename(s("x"), s("d/y")),
+        Act::Mode(s("d/y"), 0o755),
+        Act::Rename(s("d/y"), s("d/z")),
+        Act::List(s("d/z")),
+        Act::Rename(s("d/z"), s("e/z")),
+        Act::List(s("e/z")),
+        Act::Rename(s("e/z"), s("z")),
+        Act::List(s("z")),
+        Act::Rmdir(s("z")),
+        Act::List(s("d")),
+        Act::Rename(s("f"), s("d/f")),
+        Act::Write(s("d/f")),
+        Act::Unlink(s("d/f")),
+        Act::Rmdir(s("d/s")),
+    ];
+    for act in acts {
+        let errnos = actor.act(std::slice::from_ref(&act))?;
+        let what = format!("{act:?} {errnos:?}");
+        ensure!(errnos == [0], "{what}");
+        ensure_equal(&what, &both.take()?)?;
+    }
+    Ok(())
+}

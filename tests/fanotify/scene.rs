@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use nix::unistd::{Gid, Uid, chown, geteuid, setgroups, setresgid, setresuid};
 use uinotify_source::fanotify::{MarkKind, Options};
 
-use crate::{lists, random, storm};
+use crate::{limits, lists, random, storm};
 
 /// The first argument of such a process.
 pub(crate) const ARGUMENT: &str = "--scene";
@@ -38,7 +38,11 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ("random_many", |scene| random::lists(scene, 30)),
     ("storm", storm::of_many_processes),
     ("overflow", storm::overflow),
+    ("before_renames", lists::before_renames),
 ];
+
+/// Tests for a file system of one kind, by a user of one kind.
+pub(crate) const SINGLE: &[(&str, Test)] = &[("unmount", limits::unmount), ("few_marks", limits::few_marks)];
 
 impl Scene {
     pub(crate) fn new(options: Options, whole: bool) -> Self {
@@ -81,7 +85,7 @@ pub(crate) fn play(arguments: &[String]) -> Result<()> {
         setresuid(Uid::from_raw(USER), Uid::from_raw(USER), Uid::from_raw(USER))?;
     }
     std::env::set_current_dir(&folder)?;
-    let (_, test) = TESTS.iter().find(|(found, _)| found == name).context("no such test")?;
+    let (_, test) = TESTS.iter().chain(SINGLE).find(|(found, _)| found == name).context("no such test")?;
     // On a file system that can be marked as a whole, inodes can be all the same.
     let options = Options { whole_file_systems: whole, ..Options::default() };
     test(&Scene::new(options, whole))
