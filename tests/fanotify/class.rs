@@ -16,14 +16,18 @@ type End = (String, String);
 pub(crate) fn ensure_same(what: &str, told: &Told) -> Result<()> {
     let both = || format!("{what}\n  kernel:\n{}\n  source:\n{}", show(&told.kernel), show(&told.source));
     let (kernel, source) = (parts(&told.kernel), parts(&told.source));
-    // That a directory lost its link to one that was moved onto it is told to itself only, but merged it looks like any change of it.
-    let is_replaced = |(watch, bits, name): &&Part| {
-        let directory = Mask::IN_ISDIR.bits();
-        let moved = (watch.clone(), Mask::IN_MOVED_TO.bits() | directory, name.clone());
-        *bits == Mask::IN_ATTRIB.bits() | directory && kernel.contains(&moved)
+    // What is told of a directory bears no name, and is merged across its renames: it comes under the name that the directory had or has,
+    // and so does that a directory lost its link to one that was moved onto it.
+    let directory = Mask::IN_ISDIR.bits();
+    let has_moved = |(watch, bits, name): &&Part| {
+        let moved = [Mask::IN_MOVED_FROM, Mask::IN_MOVED_TO].map(|end| end.bits() | directory);
+        let of_itself = Mask::IN_OPEN | Mask::IN_ACCESS | Mask::IN_MODIFY | Mask::IN_ATTRIB | Mask::IN_CLOSE_NOWRITE;
+        bits & directory != 0
+            && bits & of_itself.bits() != 0
+            && moved.into_iter().any(|bits| kernel.contains(&(watch.clone(), bits, name.clone())))
     };
-    let lost: Vec<_> = kernel.difference(&source).collect();
-    let invented: Vec<_> = source.difference(&kernel).filter(|part| !is_replaced(part)).collect();
+    let lost: Vec<_> = kernel.difference(&source).filter(|part| !has_moved(part)).collect();
+    let invented: Vec<_> = source.difference(&kernel).filter(|part| !has_moved(part)).collect();
     ensure!(lost.is_empty() && invented.is_empty(), "lost {lost:x?}, invented {invented:x?}: {}", both());
     let (kernel, source) = (renames(&told.kernel), renames(&told.source));
     ensure!(kernel == source, "renames {kernel:?}, {source:?}: {}", both());

@@ -1,9 +1,10 @@
 //! Operations one by one, each drained before the next.
 
 use anyhow::{Context, Result, ensure};
+use uinotify_core::Mask;
 
 use crate::actor::{Act, Actor};
-use crate::both::{Both, ensure_equal};
+use crate::both::{Both, Seen, ensure_equal};
 use crate::class;
 use crate::scene::Scene;
 
@@ -146,6 +147,29 @@ pub(crate) fn one_by_one(scene: &Scene) -> Result<()> {
     // `.` and `d`, with what is in them: `d` and `e`, `d/s`. Nobody tells that those that were removed are gone if they are not marked.
     let removed = if scene.whole { 0 } else { 2 };
     ensure!((watched, known) == (2, 4 + removed), "{watched} objects are watched, {known} known");
+    Ok(())
+}
+
+/// What goes through a special file is its own only. Whoever marks the file system has to ask what a file is, and cannot when it is gone.
+pub(crate) fn special_files(scene: &Scene) -> Result<()> {
+    let (mut actor, mut both) = prepare(scene, ALL)?;
+    let acts = |path: &str| {
+        let opened = Act::Open(0, s(path), libc::O_RDWR);
+        vec![opened, Act::WriteOpen(0), Act::Rename(s(path), s("d/q")), Act::WriteOpen(0), Act::Close(0)]
+    };
+    let whole = [acts("p"), vec![Act::Mkfifo(s("p"))], acts("p")].concat();
+    ensure!(actor.act(&whole)?.iter().all(|errno| *errno == 0));
+    let told = both.take()?;
+    let transfers = (Mask::IN_MODIFY | Mask::IN_ACCESS).bits();
+    let transferred = |events: &[Seen]| events.iter().filter(|event| event.mask & transfers != 0).count();
+    ensure!(transferred(&told.kernel) == 0, "{told:?}");
+    // The first was replaced before anybody asked.
+    let expected = if scene.whole { 1 } else { 0 };
+    ensure!(transferred(&told.source).min(1) == expected, "{told:?}");
+    for act in acts("d/q") {
+        ensure!(matches!(act, Act::Rename(..)) || actor.act(std::slice::from_ref(&act))? == [0], "{act:?}");
+        ensure_equal(&format!("{act:?}"), &both.take()?)?;
+    }
     Ok(())
 }
 

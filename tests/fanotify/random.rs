@@ -47,7 +47,8 @@ impl Random {
             18 => Act::Exchange(self.name(), self.name()),
             19 => Act::Link(self.name(), self.name()),
             20 => Act::Symlink("x".into(), self.name()),
-            21 => Act::Mkfifo(self.name()),
+            // Before anybody asks what it is it may be gone.
+            21 if alone => Act::Mkfifo(self.name()),
             22 | 23 => Act::Mode(self.name(), 0o700),
             24 => {
                 let name = self.name();
@@ -70,6 +71,7 @@ pub(crate) fn lists(scene: &Scene, together: usize) -> Result<()> {
     let (seed, steps) = (number("UINOTIFY_SEED", 1), number("UINOTIFY_STEPS", 1500) as usize);
     let mut random = Random::new(seed + together as u64);
     let (mut actor, mut both) = prepare(scene, libc::IN_ALL_EVENTS)?;
+    both.watch("p", "p", libc::IN_ALL_EVENTS)?;
     let mut done = 0;
     let mut history: Vec<String> = Vec::new();
     while done < steps {

@@ -27,6 +27,7 @@ type Test = fn(&Scene) -> Result<()>;
 /// Tests, for every file system and user.
 pub(crate) const TESTS: &[(&str, Test)] = &[
     ("one_by_one", lists::one_by_one),
+    ("special_files", lists::special_files),
     ("execution", lists::execution),
     ("narrow_masks", lists::narrow_masks),
     ("excluded", lists::excluded),

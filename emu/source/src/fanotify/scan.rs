@@ -16,11 +16,12 @@ pub(super) fn handle_under(path: &[u8]) -> Option<Handle> {
     Handle::under(AT_FDCWD, &CString::new(path).ok()?).ok()
 }
 
-/// What an object is, if it is under this path.
-pub(super) fn kind_under(path: &[u8], handle: &Handle) -> Option<Kind> {
+/// Whether this special file is under this path.
+pub(super) fn is_special_under(path: &[u8], handle: &Handle) -> Option<bool> {
     let path = CString::new(path).ok()?;
-    let status = nix::sys::stat::lstat(path.as_c_str()).ok()?;
-    (Handle::under(AT_FDCWD, &path).ok()? == *handle).then(|| kind_of(status.st_mode))
+    // Most are plain files, and no look at the handle is needed.
+    let is_special = kind_of(nix::sys::stat::lstat(path.as_c_str()).ok()?.st_mode) == Kind::Special;
+    Some(is_special && Handle::under(AT_FDCWD, &path).ok()? == *handle)
 }
 
 pub(super) fn kind_of(mode: u32) -> Kind {

@@ -16,7 +16,8 @@ use super::own::Own;
 use super::volume::{Target, Volume};
 use crate::fuse::Sink;
 
-const BUFFER_BYTES: usize = 1 << 16;
+/// What belongs together should come together.
+const BUFFER_BYTES: usize = 1 << 18;
 /// How often a file system that is mounted nowhere any more is looked at, until the last who uses it lets it go.
 const DETACHED_CHECK: Duration = Duration::from_millis(100);
 /// Numbers of objects: `TAG`, how often a place was used again, the file system, the place.

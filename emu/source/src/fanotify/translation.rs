@@ -9,7 +9,7 @@ use std::mem;
 use uinotify_core::{Change, Entry, FsEvent, Kind, Mask, Object, ObjectId, Subject};
 
 use super::handle::Handle;
-use super::records::{End, Identifier, Information, Record};
+use super::records::{End, Identifier, Information, Record, Records};
 use super::scan;
 use super::tree::{Link, Tree, UNWATCHED};
 use crate::fuse::Sink;
@@ -33,8 +33,15 @@ pub(super) struct Translation {
     half: Option<Half>,
     /// The latest record was a rename's.
     is_behind_rename: bool,
-    /// What a rename replaced, and what is gone: that is told behind what the moved object is told.
-    gone: Option<(Object, Handle)>,
+    /// What is gone, and is told so only behind some of the records that follow.
+    gone: Vec<Gone>,
+}
+
+#[derive(Debug)]
+struct Gone {
+    object: Object,
+    handle: Handle,
+    records: usize,
 }
 
 /// A watched directory, and a name there.
@@ -97,17 +104,13 @@ impl Translation {
         Self { asks_for_kinds, ..Self::default() }
     }
 
-    /// Tells what a record stands for.
-    pub(super) fn translate(&mut self, record: &Record<'_>, sink: &mut impl Sink) {
+    /// Tells what a record stands for. `rest` follows behind it.
+    pub(super) fn translate(&mut self, record: &Record<'_>, rest: &Records<'_>, sink: &mut impl Sink) {
         let has = |bits: u64| record.mask & bits != 0;
         let parts = Parts::of(record);
         let is_directory = has(libc::FAN_ONDIR);
         if !has(libc::FAN_MOVED_TO) {
             self.end_half(sink);
-        }
-        let gone = self.gone.take();
-        if !has(libc::FAN_MOVE_SELF) {
-            self.end_gone(gone.clone(), sink);
         }
         let is_behind_rename = mem::replace(&mut self.is_behind_rename, has(libc::FAN_RENAME));
         match (parts.only, parts.object) {
@@ -116,24 +119,23 @@ impl Translation {
                 self.named(record.mask, name, object, is_directory, sink);
             }
             (Some(Name { directory, .. }), _) => {
-                self.told_to_itself(record.mask, directory, Kind::Directory, is_behind_rename, sink);
+                self.told_to_itself(record.mask, directory, Kind::Directory, sink);
+                self.ended(record.mask, directory, is_behind_rename, rest);
             }
             (None, Some(object)) => {
                 let kind = if is_directory { Kind::Directory } else { Kind::File };
-                self.told_to_itself(record.mask, object, kind, is_behind_rename, sink);
+                self.told_to_itself(record.mask, object, kind, sink);
+                self.ended(record.mask, object, is_behind_rename, rest);
             }
             (None, None) => {}
         }
-        if has(libc::FAN_MOVE_SELF) {
-            self.end_gone(gone, sink);
-        }
+        self.end_gone(1, sink);
     }
 
     /// The queue is empty: whatever waits for a next record waits no longer.
     pub(super) fn end_turn(&mut self, sink: &mut impl Sink) {
         self.end_half(sink);
-        let gone = self.gone.take();
-        self.end_gone(gone, sink);
+        self.end_gone(usize::MAX, sink);
         self.is_behind_rename = false;
         // Of several renames of one directory to and fro, merged ones have lost their order: look where it is.
         for (handle, mut places) in mem::take(&mut self.moved) {
@@ -154,7 +156,7 @@ impl Translation {
     /// Events are lost: nothing is known of what they would have told.
     pub(super) fn forget(&mut self) {
         self.half = None;
-        self.gone = None;
+        self.gone.clear();
         self.kinds.clear();
         self.owners.clear();
         self.moved.clear();
@@ -258,11 +260,10 @@ impl Translation {
         if watched.is_none() && entry.directory == UNWATCHED {
             return;
         }
-        let transfers = libc::FAN_ACCESS | libc::FAN_MODIFY;
         let kind = match (watched, handle) {
             (Some((_, kind)), _) => kind,
-            (None, Some(handle)) if mask & transfers != 0 => self.kind_of(directory, entry, handle),
-            _ => Kind::File,
+            (None, Some(handle)) => self.kind_of(directory, entry, handle),
+            (None, None) => Kind::File,
         };
         let object = Object { id: watched.map_or(UNWATCHED, |(id, _)| id), kind };
         let unlinked = handle.is_some_and(|handle| self.is_unlinked(directory, entry, handle));
@@ -270,14 +271,7 @@ impl Translation {
     }
 
     /// What has no name: what is done to an object that has none, and what is told to it alone. And all that is done to a directory.
-    fn told_to_itself(
-        &mut self,
-        mask: u64,
-        object: Identifier<'_>,
-        kind: Kind,
-        is_behind_rename: bool,
-        sink: &mut impl Sink,
-    ) {
+    fn told_to_itself(&mut self, mask: u64, object: Identifier<'_>, kind: Kind, sink: &mut impl Sink) {
         let has = |bits: u64| mask & bits != 0;
         let handle = object.handle();
         let Some(known) = self.tree.find(&handle) else { return };
@@ -296,26 +290,58 @@ impl Translation {
         if has(libc::FAN_MOVE_SELF) {
             sink.observe(FsEvent::Rename { moved: object, from: NOWHERE, to: NOWHERE, replaced: None });
         }
-        if has(libc::FAN_DELETE_SELF) {
-            let gone = Some((object, handle));
-            if is_behind_rename && has(libc::FAN_ATTRIB) {
-                self.gone = gone;
-            } else {
-                self.end_gone(gone, sink);
+    }
+
+    /// An object is gone. It is told so behind what is still told of it: unlink's ATTRIB takes the DELETE_SELF of an open file to where it
+    /// stood itself, and that of what a rename replaced comes behind what the moved object is told.
+    fn ended(&mut self, mask: u64, object: Identifier<'_>, is_behind_rename: bool, rest: &Records<'_>) {
+        if mask & libc::FAN_DELETE_SELF == 0 {
+            return;
+        }
+        let handle = object.handle();
+        let Some(known) = self.tree.find(&handle) else { return };
+        let told = Object { id: known.number(), kind: known.kind };
+        let mut records = 0;
+        if mask & libc::FAN_ATTRIB != 0 && told.id != UNWATCHED {
+            let is_moved = |record: &Record<'_>| record.mask & libc::FAN_MOVE_SELF != 0;
+            let is_of_it =
+                |record: &Record<'_>| record.mask & OF_OPEN_FILES != 0 && Parts::of(record).object == Some(object);
+            records = rest
+                .clone()
+                .enumerate()
+                .filter(|(_, record)| is_of_it(record))
+                .last()
+                .map_or(0, |(index, _)| index + 1);
+            if is_behind_rename && rest.clone().next().is_some_and(|record| is_moved(&record)) {
+                records = records.max(1);
             }
         }
+        // This one counts too.
+        self.gone.push(Gone { object: told, handle, records: records + 1 });
     }
 
-    fn end_gone(&mut self, gone: Option<(Object, Handle)>, sink: &mut impl Sink) {
-        let Some((object, handle)) = gone else { return };
-        if object.id != UNWATCHED {
-            sink.observe(FsEvent::Gone(object));
+    /// So many records have been told.
+    fn end_gone(&mut self, records: usize, sink: &mut impl Sink) {
+        if self.gone.is_empty() {
+            return;
         }
-        self.tree.gone(&handle);
-        self.kinds.remove(&handle);
+        let mut gone = mem::take(&mut self.gone);
+        gone.retain_mut(|gone| {
+            gone.records = gone.records.saturating_sub(records);
+            if gone.records > 0 {
+                return true;
+            }
+            if gone.object.id != UNWATCHED {
+                sink.observe(FsEvent::Gone(gone.object));
+            }
+            self.tree.gone(&gone.handle);
+            self.kinds.remove(&gone.handle);
+            false
+        });
+        self.gone = gone;
     }
 
-    /// Only where it matters, and where it can be found out.
+    /// Only where it matters. At the first event that names it: later it may be under another name, or none.
     fn kind_of(&mut self, directory: &Handle, entry: Entry<'_>, handle: &Handle) -> Kind {
         let transfers = Mask::IN_ACCESS | Mask::IN_MODIFY;
         if !self.asks_for_kinds || !self.mask(directory).intersects(transfers) {
@@ -325,7 +351,9 @@ impl Translation {
             return *kind;
         }
         let path = self.path_in(entry.directory, entry.name);
-        let Some(kind) = path.and_then(|path| scan::kind_under(&path, handle)) else { return Kind::File };
+        let is_special = path.and_then(|path| scan::is_special_under(&path, handle));
+        let Some(is_special) = is_special else { return Kind::File };
+        let kind = if is_special { Kind::Special } else { Kind::File };
         if self.kinds.len() >= KNOWN_MAX {
             self.kinds.clear();
         }

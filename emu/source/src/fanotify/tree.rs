@@ -366,6 +366,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes")]
     fn removed_directories_are_kept_up_to_a_number() {
         let (mut tree, top) = tree();
         for number in 0..2 * REMOVED_MAX as u32 {

@@ -182,11 +182,12 @@ impl Volume {
         loop {
             let length = self.group.read(buffer)?;
             let bytes = buffer.get(..length).unwrap_or_default();
-            for record in Records::new(bytes) {
+            let mut records = Records::new(bytes);
+            while let Some(record) = records.next() {
                 if record.mask & libc::FAN_Q_OVERFLOW != 0 {
                     has_lost = true;
                 } else if !has_lost && !own.is(record.pid) {
-                    self.translation.translate(&record, sink);
+                    self.translation.translate(&record, &records, sink);
                 }
             }
             // Otherwise the kernel had no more.
