@@ -124,7 +124,7 @@ impl Both {
             self.engine.take(self.group, 1 << 16, &mut bytes)?;
             seen.extend(events(&bytes, &self.source_labels));
         }
-        Ok(canonical(seen))
+        Ok(seen)
     }
 
     pub(crate) fn read_kernel(&mut self) -> Result<Vec<Seen>> {
@@ -132,7 +132,7 @@ impl Both {
         let mut buffer = vec![0; 1 << 16];
         loop {
             match nix::unistd::read(&self.kernel, &mut buffer) {
-                Err(Errno::EAGAIN) => return Ok(canonical(seen)),
+                Err(Errno::EAGAIN) => return Ok(seen),
                 result => seen.extend(events(&buffer[..result?], &self.kernel_labels)),
             }
         }
@@ -177,9 +177,9 @@ pub(crate) fn ensure_equal(what: &str, told: &Told) -> Result<()> {
     Ok(())
 }
 
-fn once(events: &[Seen]) -> Vec<&Seen> {
+fn once(events: &[Seen]) -> Vec<Seen> {
     let mut met = std::collections::BTreeSet::new();
-    events.iter().filter(|event| met.insert(*event)).collect()
+    canonical(events.to_vec()).into_iter().filter(|event| met.insert(event.clone())).collect()
 }
 
 pub(crate) fn show(events: &[Seen]) -> String {

@@ -1,6 +1,6 @@
 //! More at once than a reader keeps up with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 use uinotify_core::Mask;
@@ -118,10 +118,28 @@ fn check(seen: &[Seen], files: usize) -> Result<()> {
         }
     }
     ensure!(parts.len() == PROCESSES * files * expected.len(), "{} parts", parts.len());
-    // Each pair is the two ends of one name.
-    let mut pairs = std::collections::BTreeMap::new();
-    for event in seen.iter().filter(|event| event.cookie != 0) {
-        pairs.entry(event.cookie).or_insert_with(Vec::new).push(event.name.as_str());
+    // A name's life is in order, and a cookie joins the two ends of one name.
+    let mut lives: BTreeMap<(&str, &str), Vec<u32>> = BTreeMap::new();
+    let mut pairs: BTreeMap<u32, Vec<(&str, &str)>> = BTreeMap::new();
+    for event in seen {
+        let name = (event.watch.as_str(), event.name.as_str());
+        lives.entry(name).or_default().push(event.mask);
+        if event.cookie != 0 {
+            pairs.entry(event.cookie).or_default().push(name);
+        }
+    }
+    for ((watch, name), masks) in lives {
+        let (first, last) = match watch {
+            "from" => (Mask::IN_CREATE, Mask::IN_MOVED_FROM),
+            _ => (Mask::IN_MOVED_TO, Mask::IN_DELETE),
+        };
+        let is_in_order = masks.first() == Some(&first.bits()) && masks.last() == Some(&last.bits());
+        ensure!(is_in_order, "{watch}/{name}: {masks:x?}");
+    }
+    ensure!(pairs.len() == PROCESSES * files, "{} pairs", pairs.len());
+    for ends in pairs.values() {
+        let is_pair = matches!(ends[..], [("from", from), ("to", to)] if from == to);
+        ensure!(is_pair, "{ends:?}");
     }
     Ok(())
 }

@@ -31,8 +31,6 @@ pub(super) struct Translation {
     moved: HashMap<Handle, Vec<Stand>>,
     /// One end of a rename whose other end may follow, before FAN_RENAME.
     half: Option<Half>,
-    /// The latest record was a rename's.
-    is_behind_rename: bool,
     /// What is gone, and is told so only behind some of the records that follow.
     gone: Vec<Gone>,
 }
@@ -112,7 +110,6 @@ impl Translation {
         if !has(libc::FAN_MOVED_TO) {
             self.end_half(sink);
         }
-        let is_behind_rename = mem::replace(&mut self.is_behind_rename, has(libc::FAN_RENAME));
         match (parts.only, parts.object) {
             _ if has(libc::FAN_RENAME) => self.renamed(&parts, is_directory, sink),
             (Some(name), object) if name.name != b"." => {
@@ -120,12 +117,12 @@ impl Translation {
             }
             (Some(Name { directory, .. }), _) => {
                 self.told_to_itself(record.mask, directory, Kind::Directory, sink);
-                self.ended(record.mask, directory, is_behind_rename, rest);
+                self.ended(record.mask, directory, rest);
             }
             (None, Some(object)) => {
                 let kind = if is_directory { Kind::Directory } else { Kind::File };
                 self.told_to_itself(record.mask, object, kind, sink);
-                self.ended(record.mask, object, is_behind_rename, rest);
+                self.ended(record.mask, object, rest);
             }
             (None, None) => {}
         }
@@ -136,7 +133,6 @@ impl Translation {
     pub(super) fn end_turn(&mut self, sink: &mut impl Sink) {
         self.end_half(sink);
         self.end_gone(usize::MAX, sink);
-        self.is_behind_rename = false;
         // Of several renames of one directory to and fro, merged ones have lost their order: look where it is.
         for (handle, mut places) in mem::take(&mut self.moved) {
             if places.len() <= 2 {
@@ -294,7 +290,7 @@ impl Translation {
 
     /// An object is gone. It is told so behind what is still told of it: unlink's ATTRIB takes the DELETE_SELF of an open file to where it
     /// stood itself, and that of what a rename replaced comes behind what the moved object is told.
-    fn ended(&mut self, mask: u64, object: Identifier<'_>, is_behind_rename: bool, rest: &Records<'_>) {
+    fn ended(&mut self, mask: u64, object: Identifier<'_>, rest: &Records<'_>) {
         if mask & libc::FAN_DELETE_SELF == 0 {
             return;
         }
@@ -303,7 +299,6 @@ impl Translation {
         let told = Object { id: known.number(), kind: known.kind };
         let mut records = 0;
         if mask & libc::FAN_ATTRIB != 0 && told.id != UNWATCHED {
-            let is_moved = |record: &Record<'_>| record.mask & libc::FAN_MOVE_SELF != 0;
             let is_of_it =
                 |record: &Record<'_>| record.mask & OF_OPEN_FILES != 0 && Parts::of(record).object == Some(object);
             records = rest
@@ -312,7 +307,7 @@ impl Translation {
                 .filter(|(_, record)| is_of_it(record))
                 .last()
                 .map_or(0, |(index, _)| index + 1);
-            if is_behind_rename && rest.clone().next().is_some_and(|record| is_moved(&record)) {
+            if rest.clone().next().is_some_and(|record| record.mask & libc::FAN_MOVE_SELF != 0) {
                 records = records.max(1);
             }
         }
