@@ -103,6 +103,7 @@ fn main() -> Result<ExitCode> {
         ("tmpfs::root::unmount", "unmount", true, true),
         ("tmpfs::root_inodes::unmount", "unmount", true, false),
         ("tmpfs::user::few_marks", "few_marks", false, false),
+        ("tmpfs::user::truncation_that_clears_bits", "truncation_that_clears_bits", false, false),
     ] {
         add(name.to_owned(), missing("tmpfs"), Box::new(on(test, "tmpfs", as_root, whole)));
     }

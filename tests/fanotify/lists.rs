@@ -166,6 +166,10 @@ pub(crate) fn special_files(scene: &Scene) -> Result<()> {
     // The first was replaced before anybody asked.
     let expected = if scene.whole { 1 } else { 0 };
     ensure!(transferred(&told.source).min(1) == expected, "{told:?}");
+    // Whoever sets one time of it seems to read or write.
+    ensure!(actor.act(&[Act::Times(s("d/q"), false, true)])? == [0]);
+    let told = both.take()?;
+    ensure!(told.kernel.len() == 1 && told.source.len() == usize::from(!scene.whole), "{told:?}");
     for act in acts("d/q") {
         ensure!(matches!(act, Act::Rename(..)) || actor.act(std::slice::from_ref(&act))? == [0], "{act:?}");
         ensure_equal(&format!("{act:?}"), &both.take()?)?;
@@ -351,5 +355,38 @@ pub(crate) fn before_renames(scene: &Scene) -> Result<()> {
         ensure!(errnos == [0], "{what}");
         ensure_equal(&what, &both.take()?)?;
     }
+    Ok(())
+}
+
+/// What is told of a directory bears no name: merged, it comes under the one that it had at first.
+pub(crate) fn a_directory_renamed_meanwhile(scene: &Scene) -> Result<()> {
+    let (mut actor, mut both) = prepare(scene, ALL)?;
+    let acts = [Act::Mkdir(s("d/t")), Act::List(s("d/t")), Act::Rename(s("d/t"), s("d/u")), Act::List(s("d/u"))];
+    ensure!(actor.act(&acts)? == [0; 4]);
+    let told = both.take()?;
+    let opened = |events: &[Seen]| {
+        let is_open = |event: &&Seen| event.mask & Mask::IN_OPEN.bits() != 0;
+        events.iter().filter(is_open).map(|event| event.name.clone()).collect::<Vec<_>>()
+    };
+    ensure!(opened(&told.kernel) == ["t", "u"] && opened(&told.source) == ["t"], "{told:?}");
+    ensure!(actor.act(&[Act::List(s("d/u"))])? == [0]);
+    ensure_equal("drained again", &both.take()?)?;
+    // To and fro: the third is merged with the first, and so it seems to be where it was.
+    let rename = |from: &str, to: &str| Act::Rename(s(from), s(to));
+    ensure!(actor.act(&[rename("d/u", "d/t"), rename("d/t", "d/u"), rename("d/u", "d/t")])? == [0; 3]);
+    both.take()?;
+    ensure!(actor.act(&[Act::List(s("d/t"))])? == [0]);
+    ensure_equal("moved to and fro", &both.take()?)
+}
+
+/// The one event that has two bits on Linux, for those who lose their set-user-ID bits by it, is two events.
+pub(crate) fn truncation_that_clears_bits(scene: &Scene) -> Result<()> {
+    let (mut actor, mut both) = prepare(scene, ALL)?;
+    ensure!(actor.act(&[Act::Mode(s("f"), 0o4755)])? == [0]);
+    both.take()?;
+    ensure!(actor.act(&[Act::Truncate(s("f"))])? == [0]);
+    let told = both.take()?;
+    let masks = |events: &[Seen]| events.iter().map(|event| event.mask).collect::<Vec<_>>();
+    ensure!(masks(&told.kernel) == [6, 6] && masks(&told.source) == [2, 2, 4, 4], "{told:?}");
     Ok(())
 }

@@ -40,10 +40,15 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ("storm", storm::of_many_processes),
     ("overflow", storm::overflow),
     ("before_renames", lists::before_renames),
+    ("a_directory_renamed_meanwhile", lists::a_directory_renamed_meanwhile),
 ];
 
 /// Tests for a file system of one kind, by a user of one kind.
-pub(crate) const SINGLE: &[(&str, Test)] = &[("unmount", limits::unmount), ("few_marks", limits::few_marks)];
+pub(crate) const SINGLE: &[(&str, Test)] = &[
+    ("unmount", limits::unmount),
+    ("few_marks", limits::few_marks),
+    ("truncation_that_clears_bits", lists::truncation_that_clears_bits),
+];
 
 impl Scene {
     pub(crate) fn new(options: Options, whole: bool) -> Self {

@@ -164,11 +164,13 @@ pub(crate) fn overflow(scene: &Scene) -> Result<()> {
         }
         let _ = actor.act(&acts)?;
     }
+    // Nobody is told of it.
+    ensure!(actor.act(&[Act::Rename("d/s".into(), "d/t".into())])? == [0]);
     let told = both.take()?;
     let overflows = told.source.iter().filter(|event| event.mask == Mask::IN_Q_OVERFLOW.bits()).count();
     ensure!(overflows == 1, "{overflows} overflow events of {}", told.source.len());
     // Where directories are was looked up again.
-    for act in [Act::List("d/s".into()), Act::Mode("e".into(), 0o700), Act::Write("f".into())] {
+    for act in [Act::List("d/t".into()), Act::Mode("e".into(), 0o700), Act::Write("f".into())] {
         ensure!(actor.act(std::slice::from_ref(&act))? == [0], "{act:?}");
         crate::both::ensure_equal(&format!("{act:?}, after an overflow"), &both.take()?)?;
     }
