@@ -190,7 +190,40 @@ pub(crate) fn execution(scene: &Scene) -> Result<()> {
     ensure!(errnos == [0], "{errnos:?}");
     let told = both.take()?;
     ensure!(told.kernel.iter().any(|event| event.mask == libc::IN_OPEN), "nothing was told");
-    class::ensure_same("execution", &told)
+    class::ensure_same("execution", &told)?;
+    // Unread, with an open before it.
+    both.unwatch(".")?;
+    both.take()?;
+    ensure!(actor.act(&[Act::Touch(s("program"), libc::O_RDONLY)])? == [0]);
+    both.drain()?;
+    ensure!(actor.act(&[Act::Execute(s("./program"))])? == [0]);
+    both.drain()?;
+    ensure!(
+        actor.act(&[Act::Touch(s("program"), libc::O_RDONLY), Act::Touch(s("program"), libc::O_RDONLY)])? == [0; 2]
+    );
+    let told = both.take()?;
+    ensure!(told.kernel == told.source && told.kernel.len() == 3, "{told:?}");
+    Ok(())
+}
+
+/// An end that was merged into what stood before it does not take the events behind that along.
+pub(crate) fn removed_while_open(scene: &Scene) -> Result<()> {
+    let (mut actor, mut both) = prepare(scene, ALL)?;
+    ensure!(actor.act(&[Act::Open(0, s("f"), libc::O_RDWR)])? == [0]);
+    both.take()?;
+    let acts = [Act::Unlink(s("f")), Act::WriteOpen(0), Act::Close(0), Act::Touch(s("d/x"), libc::O_CREAT)];
+    let named =
+        |events: &[Seen]| events.iter().filter(|event| event.watch == "f").map(|event| event.mask).collect::<Vec<_>>();
+    ensure!(actor.act(&acts)? == [0; 4]);
+    let told = both.take()?;
+    class::ensure_same("removed while open", &told)?;
+    let ends = [Mask::IN_DELETE_SELF, Mask::IN_IGNORED].map(|mask| mask.bits());
+    ensure!(named(&told.kernel).ends_with(&ends) && named(&told.source).ends_with(&ends), "{told:?}");
+    // What another one was moved onto ends behind what that one is told.
+    both.watch("d/g", "g", ALL)?;
+    both.watch("d/x", "x", ALL)?;
+    ensure!(actor.act(&[Act::Rename(s("d/g"), s("d/x"))])? == [0]);
+    ensure_equal("moved onto another", &both.take()?)
 }
 
 /// What a watch asks for is what it is told.

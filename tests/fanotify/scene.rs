@@ -39,6 +39,7 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ("random_many", |scene| random::lists(scene, 30)),
     ("storm", storm::of_many_processes),
     ("overflow", storm::overflow),
+    ("removed_while_open", lists::removed_while_open),
     ("before_renames", lists::before_renames),
     ("a_directory_renamed_meanwhile", lists::a_directory_renamed_meanwhile),
 ];
