@@ -81,7 +81,8 @@ pub(crate) fn unmount(scene: &Scene) -> Result<()> {
 /// In a user name space of its own with few marks and groups: what there is no room for is ENOSPC, and what is removed makes room.
 pub(crate) fn few_marks(_: &Scene) -> Result<()> {
     let names = ["a", "b", "c", "d"];
-    for name in names {
+    std::fs::create_dir("b")?;
+    for name in ["a", "c", "d"] {
         std::fs::write(name, b"")?;
     }
     let uid = nix::unistd::geteuid().as_raw();

@@ -159,7 +159,7 @@ impl Translation {
     }
 
     fn number(&self, directory: &Handle) -> ObjectId {
-        self.tree.find(directory).map_or(UNWATCHED, super::tree::Object::number)
+        self.tree.find(directory).map_or(UNWATCHED, |object| object.id)
     }
 
     fn mask(&self, handle: &Handle) -> Mask {
@@ -251,8 +251,8 @@ impl Translation {
         handle: Option<&Handle>,
         sink: &mut impl Sink,
     ) {
-        let known = handle.and_then(|handle| self.tree.find(handle)).filter(|object| object.id.is_some());
-        let watched = known.map(|object| (object.number(), object.kind));
+        let known = handle.and_then(|handle| self.tree.find(handle)).filter(|object| object.is_watched());
+        let watched = known.map(|object| (object.id, object.kind));
         if watched.is_none() && entry.directory == UNWATCHED {
             return;
         }
@@ -271,7 +271,7 @@ impl Translation {
         let has = |bits: u64| mask & bits != 0;
         let handle = object.handle();
         let Some(known) = self.tree.find(&handle) else { return };
-        let object = Object { id: known.number(), kind: if known.id.is_some() { known.kind } else { kind } };
+        let object = Object { id: known.id, kind: if known.is_watched() { known.kind } else { kind } };
         let place = known.place().cloned();
         let link = place.as_ref().map(|place| place.link);
         let entry = place.as_ref().map(super::tree::Place::entry);
@@ -296,7 +296,7 @@ impl Translation {
         }
         let handle = object.handle();
         let Some(known) = self.tree.find(&handle) else { return };
-        let told = Object { id: known.number(), kind: known.kind };
+        let told = Object { id: known.id, kind: known.kind };
         let mut records = 0;
         if mask & libc::FAN_ATTRIB != 0 && told.id != UNWATCHED {
             let is_of_it =

@@ -3,9 +3,12 @@
 //! The kernel tells what happens to a directory without where that stands (what happens to a file it tells with directory and name), so
 //! that is kept here, by what is created, moved and deleted. Nothing else is: whatever is neither watched nor stands in a watched directory.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use hashbrown::HashTable;
 use slab::Slab;
 use uinotify_core::{Entry, Kind, Mask, ObjectId};
 
@@ -43,8 +46,8 @@ pub(super) struct Place {
 pub(super) struct Object {
     pub(super) handle: Handle,
     pub(super) kind: Kind,
-    /// `None`: not watched.
-    pub(super) id: Option<ObjectId>,
+    /// In events. [`UNWATCHED`]: not watched.
+    pub(super) id: ObjectId,
     /// What its watches ask for.
     pub(super) mask: Mask,
     place: Option<Box<Place>>,
@@ -64,7 +67,9 @@ struct Children(BTreeMap<Arc<[u8]>, u32>);
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     objects: Slab<Object>,
-    by_handle: HashMap<Handle, u32>,
+    /// Their places. The handles, of which there may be a million, are in the objects only.
+    by_handle: HashTable<u32>,
+    hasher: RandomState,
     removed: VecDeque<Handle>,
     watched: usize,
 }
@@ -76,16 +81,16 @@ pub(super) fn slot_of(id: ObjectId) -> u32 {
 
 impl Tree {
     pub(super) fn find(&self, handle: &Handle) -> Option<&Object> {
-        self.at(*self.by_handle.get(handle)?)
+        self.at(self.slot_by(handle)?)
     }
 
     pub(super) fn by_id(&self, id: ObjectId) -> Option<&Object> {
-        self.at(slot_of(id)).filter(|object| object.id == Some(id))
+        self.at(slot_of(id)).filter(|object| object.is_watched() && object.id == id)
     }
 
     /// Watched objects, those that were known last first.
     pub(super) fn watched(&self) -> Vec<ObjectId> {
-        let mut ids: Vec<_> = self.objects.iter().filter_map(|(_, object)| object.id).collect();
+        let mut ids: Vec<_> = self.objects.iter().map(|(_, object)| object.id).filter(|id| *id != UNWATCHED).collect();
         ids.sort_unstable_by(|a, b| b.cmp(a));
         ids
     }
@@ -111,10 +116,11 @@ impl Tree {
         let slot = self.slot(handle, kind);
         let Some(object) = self.objects.get_mut(slot as usize) else { return UNWATCHED };
         (object.kind, object.mask) = (kind, mask);
-        if object.id.is_none() {
+        if !object.is_watched() {
+            object.id = number(slot);
             self.watched += 1;
         }
-        *object.id.get_or_insert_with(|| number(slot))
+        object.id
     }
 
     /// Whether a path is needed to find this object again.
@@ -137,11 +143,11 @@ impl Tree {
             self.drop_if_idle(child);
         }
         let Some(object) = self.by_id_mut(id) else { return };
-        (object.id, object.mask, object.path, object.knows_children) = (None, Mask::empty(), None, false);
+        (object.id, object.mask, object.path, object.knows_children) = (UNWATCHED, Mask::empty(), None, false);
         let handle = object.handle.clone();
         self.watched -= 1;
-        if let Some(slot) = self.by_handle.get(&handle) {
-            self.drop_if_idle(*slot);
+        if let Some(slot) = self.slot_by(&handle) {
+            self.drop_if_idle(slot);
         }
     }
 
@@ -179,7 +185,7 @@ impl Tree {
 
     /// A directory was removed. It keeps its name for the events of those who have it open.
     pub(super) fn unlink(&mut self, child: &Handle) {
-        let Some(slot) = self.by_handle.get(child).copied() else { return };
+        let Some(slot) = self.slot_by(child) else { return };
         let Some(place) = self.at(slot).and_then(|object| object.place.as_deref().cloned()) else { return };
         self.remove_child(&place, slot);
         self.lose(slot, Link::Removed);
@@ -187,7 +193,7 @@ impl Tree {
 
     /// A directory stands in no watched one any more.
     pub(super) fn remove_place(&mut self, child: &Handle) {
-        let Some(slot) = self.by_handle.get(child).copied() else { return };
+        let Some(slot) = self.slot_by(child) else { return };
         self.displace(slot);
         // Where it was is where it is not.
         if let Some(object) = self.objects.get_mut(slot as usize) {
@@ -198,11 +204,11 @@ impl Tree {
 
     /// An object is no more.
     pub(super) fn gone(&mut self, handle: &Handle) {
-        let Some(slot) = self.by_handle.get(handle).copied() else { return };
-        if let Some(id) = self.at(slot).and_then(|object| object.id) {
+        let Some(slot) = self.slot_by(handle) else { return };
+        if let Some(id) = self.at(slot).map(|object| object.id) {
             self.unwatch(id);
         }
-        if let Some(slot) = self.by_handle.get(handle).copied() {
+        if let Some(slot) = self.slot_by(handle) {
             self.displace(slot);
             self.drop_if_idle(slot);
         }
@@ -246,17 +252,17 @@ impl Tree {
     }
 
     fn by_id_mut(&mut self, id: ObjectId) -> Option<&mut Object> {
-        self.objects.get_mut(slot_of(id) as usize).filter(|object| object.id == Some(id))
+        self.objects.get_mut(slot_of(id) as usize).filter(|object| object.is_watched() && object.id == id)
     }
 
     fn slot(&mut self, handle: &Handle, kind: Kind) -> u32 {
-        if let Some(slot) = self.by_handle.get(handle) {
-            return *slot;
+        if let Some(slot) = self.slot_by(handle) {
+            return slot;
         }
         let object = Object {
             handle: handle.clone(),
             kind,
-            id: None,
+            id: UNWATCHED,
             mask: Mask::empty(),
             place: None,
             path: None,
@@ -265,14 +271,21 @@ impl Tree {
         };
         // The kernel has fewer inodes in memory.
         let slot = self.objects.insert(object) as u32;
-        self.by_handle.insert(handle.clone(), slot);
+        let Self { objects, by_handle, hasher, .. } = self;
+        let hash = |slot: &u32| objects.get(*slot as usize).map_or(0, |object| hasher.hash_one(&object.handle));
+        by_handle.insert_unique(hasher.hash_one(handle), slot, hash);
         slot
+    }
+
+    fn slot_by(&self, handle: &Handle) -> Option<u32> {
+        let is_it = |slot: &u32| self.at(*slot).is_some_and(|object| object.handle == *handle);
+        self.by_handle.find(self.hasher.hash_one(handle), is_it).copied()
     }
 
     /// Out of its directory. If it is watched itself, it is found by its path from here on.
     fn displace(&mut self, slot: u32) {
         let Some(place) = self.at(slot).and_then(|object| object.place.as_deref().cloned()) else { return };
-        let path = self.at(slot).and_then(|object| object.id).and_then(|id| self.path(id));
+        let path = self.at(slot).and_then(|object| self.path(object.id));
         self.remove_child(&place, slot);
         if let Some(object) = self.objects.get_mut(slot as usize) {
             object.place = None;
@@ -305,9 +318,12 @@ impl Tree {
     }
 
     fn drop_if_idle(&mut self, slot: u32) {
-        let is_idle = self.at(slot).is_some_and(|object| object.id.is_none() && object.place.is_none());
+        let is_idle = self.at(slot).is_some_and(|object| !object.is_watched() && object.place.is_none());
         if is_idle && let Some(object) = self.objects.try_remove(slot as usize) {
-            self.by_handle.remove(&object.handle);
+            let hash = self.hasher.hash_one(&object.handle);
+            if let Ok(entry) = self.by_handle.find_entry(hash, |other| *other == slot) {
+                entry.remove();
+            }
         }
     }
 }
@@ -317,9 +333,8 @@ impl Object {
         self.place.as_deref()
     }
 
-    /// The number in events.
-    pub(super) fn number(&self) -> ObjectId {
-        self.id.unwrap_or(UNWATCHED)
+    pub(super) fn is_watched(&self) -> bool {
+        self.id != UNWATCHED
     }
 }
 
@@ -332,6 +347,11 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_is_small() {
+        assert!(size_of::<Object>() <= 72, "{}", size_of::<Object>());
+    }
 
     fn handle(number: u8) -> Handle {
         Handle::new(1, &[number])
@@ -405,6 +425,6 @@ mod tests {
         assert!(!tree.needs_path(inner));
         tree.unwatch(top);
         assert_eq!(tree.path(inner).as_deref(), Some(&b"/top/b"[..]), "it is found without the one above");
-        assert_eq!(tree.by_id(ObjectId(0)).map(Object::number), None);
+        assert_eq!(tree.by_id(ObjectId(0)).map(|object| object.id), None);
     }
 }

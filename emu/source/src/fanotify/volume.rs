@@ -137,7 +137,9 @@ impl Volume {
             number(slot, is_reused)
         });
         let tree = &mut self.translation.tree;
-        if (kind == Kind::Directory || self.mark != MarkKind::FileSystem) && tree.needs_path(id) {
+        // To take the mark away; or for what is looked up in a directory.
+        let looks = kind == Kind::Directory && mask.intersects(OF_SUBDIRECTORIES | Mask::IN_EXCL_UNLINK);
+        if (looks || self.mark != MarkKind::FileSystem) && tree.needs_path(id) {
             let path = nix::fcntl::readlink(path.as_str()).ok();
             tree.set_path(id, path.map(|path| path.into_vec().into_boxed_slice()));
         }
