@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use uinotify_core::{AddMask, Config, Engine, FsEvent, GroupId, Limits, Mask, ObjectId, OwnerId, Wd};
-use uinotify_source::fanotify::{MarkKind, Options, Source};
+use uinotify_source::fanotify::{MarkKind, Options, Source, UNWATCHED, is_numbered};
 use uinotify_source::inotify::Records;
 
 /// An event, by the label of its watch.
@@ -74,6 +74,7 @@ impl Both {
         };
         let asked = Mask::from_bits_retain(mask);
         let id = self.source.watch(object.as_fd(), asked, &mut sink).with_context(|| label.to_owned())?;
+        ensure!(is_numbered(id) && id != UNWATCHED, "{id:?}");
         let wd = self.engine.add_watch(self.group, id, AddMask::new(mask)?)?.wd;
         let link = CString::new(format!("/proc/self/fd/{}", object.as_raw_fd()))?;
         // SAFETY: the string lives through the call.

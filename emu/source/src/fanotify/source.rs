@@ -216,6 +216,12 @@ impl AsFd for Source {
     }
 }
 
+/// Whether a number is one that a source of this kind gives: all have their four highest bits set.
+#[must_use]
+pub fn is_numbered(id: ObjectId) -> bool {
+    id.0 & TAG == TAG
+}
+
 fn volume_of(id: ObjectId) -> usize {
     (id.0 >> VOLUME_SHIFT) as usize & VOLUMES_MAX
 }
