@@ -303,6 +303,7 @@ fn show(event: &FsEvent<'_>) -> String {
         FsEvent::LinkCount(_) => "link count".into(),
         FsEvent::Gone(_) => "gone".into(),
         FsEvent::Unmount(_) => "unmount".into(),
+        FsEvent::Overflow(_) => "overflow".into(),
     }
 }
 

@@ -146,6 +146,9 @@ pub enum FsEvent<'a> {
     Gone(Object),
     /// The file system of an object was unmounted, for good: its watches end. One for each watched object.
     Unmount(Object),
+    /// Events of an object may have been lost before they came here: each group that watches it has its queue overflow
+    /// (OVERFLOW-7). One for each watched object.
+    Overflow(ObjectId),
 }
 
 impl<'a> FsEvent<'a> {
@@ -173,6 +176,7 @@ impl<'a> FsEvent<'a> {
             Self::LinkCount(of) => Self::LinkCount(object(of)),
             Self::Gone(of) => Self::Gone(object(of)),
             Self::Unmount(of) => Self::Unmount(object(of)),
+            Self::Overflow(of) => Self::Overflow(map(of)),
         }
     }
 
@@ -189,6 +193,7 @@ impl<'a> FsEvent<'a> {
                 [Some(from.directory), Some(to.directory), replaced, Some(moved.id)]
             }
             Self::LinkCount(object) | Self::Gone(object) | Self::Unmount(object) => [Some(object.id), None, None, None],
+            Self::Overflow(object) => [Some(*object), None, None, None],
         };
         objects.into_iter().flatten()
     }

@@ -89,6 +89,7 @@ impl Engine {
                 self.tell(object.id, Notice::of(of_kind(Mask::IN_UNMOUNT, object.kind == Kind::Directory)));
                 self.end_watches(object.id);
             }
+            FsEvent::Overflow(object) => self.overflowed(object),
         }
     }
 
@@ -182,6 +183,17 @@ impl Engine {
         // Whether it was queued, merged or lost (ONESHOT-3).
         if stored & Mask::IN_ONESHOT.bits() != 0 {
             self.end_with_ignored(place, wd);
+        }
+    }
+
+    /// A source has lost events of an object.
+    fn overflowed(&mut self, object: ObjectId) {
+        let mut next = self.objects.first_watch(object);
+        while let Some((place, _)) = next {
+            if let Some(&group) = self.places.get(place.0 as usize) {
+                self.source_overflowed(group);
+            }
+            next = self.objects.watch_behind(object, place);
         }
     }
 

@@ -278,3 +278,17 @@ fn exec_does_not_merge_with_open() {
     let opens = [false, false, true, true].map(|exec| FsEvent::Open { subject, exec });
     assert_eq!(scene.told(&opens), "1:OPEN 1:OPEN");
 }
+
+/// OVERFLOW-7
+#[test]
+fn what_a_source_has_lost_overflows_each_queue_once() {
+    let mut scene = Scene::watching(&[(DIRECTORY, ALL), (FILE, ALL)]);
+    let other = scene.engine.create_group(OwnerId(0), Limits::default()).unwrap();
+    scene.watch(other, FILE, ALL);
+    let unconcerned = scene.engine.create_group(OwnerId(0), Limits::default()).unwrap();
+    scene.watch(unconcerned, BESIDE, ALL);
+    let lost = [FsEvent::Overflow(DIRECTORY.id), FsEvent::Overflow(FILE.id), FsEvent::Access(named(FILE))];
+    assert_eq!(scene.told(&lost), "-1:Q_OVERFLOW 1:ACCESS(f) 2:ACCESS");
+    assert_eq!(scene.read(other), "-1:Q_OVERFLOW 1:ACCESS");
+    assert_eq!(scene.read(unconcerned), "");
+}

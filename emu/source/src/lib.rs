@@ -1,8 +1,9 @@
 //! Where file-system events come from.
 //!
 //! Each source turns what it sees into the core's terms: `inotify`, a kernel instance behind each group, whose watch descriptors are
-//! translated; `fuse`, a file system of our own, which sees each operation.
+//! translated; `fuse`, a file system of our own, which sees each operation; `fanotify`, marks on file systems or inodes.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+pub mod fanotify;
 pub mod fuse;
 pub mod inotify;
