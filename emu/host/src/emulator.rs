@@ -565,6 +565,10 @@ impl Emulator {
                 let reply = Reply { extent: offset, ..Reply::default() };
                 frame::send(connection.as_fd(), [&reply.encode(), &[]], &[kernel, page.readable()])
             }
+            (Some(page), Some(offset), None) if is_trusted && purpose != STAND_IN => {
+                let reply = Reply { extent: offset, flags: Reply::PAGE_ALONE, ..Reply::default() };
+                frame::send(connection.as_fd(), [&reply.encode(), &[]], &[page.readable()])
+            }
             _ => frame::send(connection.as_fd(), [&error(Errno::EPERM).encode(), &[]], &[]),
         };
         if sent.is_err() {

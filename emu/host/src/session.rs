@@ -55,8 +55,12 @@ pub(crate) struct Session {
     pub(crate) program_inode: u64,
     /// Watches objects that are in no tree of ours.
     kernel: Option<Instance>,
+    /// It came when programs knew already that there is none.
+    is_kernel_late: bool,
     /// How many watches are on objects of our trees.
     tree_watches: usize,
+    /// The kernel may have queued requests for a tree of which this group is to be told.
+    must_ask: bool,
     end: OwnedFd,
     window: Window,
     paths: Paths,
@@ -128,7 +132,9 @@ impl Session {
                 line: None,
                 program_inode: fstat(&theirs)?.st_ino,
                 kernel,
+                is_kernel_late: false,
                 tree_watches: 0,
+                must_ask: false,
                 end,
                 window,
                 paths: Paths::default(),
@@ -249,10 +255,29 @@ impl Session {
     }
 
     /// Something is about to be told to the core of which this group may learn: how long its queue is before.
-    pub(crate) fn begin_to_tell(&mut self, engine: &mut Engine) -> usize {
+    pub(crate) fn begin_to_tell(&mut self, engine: &mut Engine, has_sequel: bool) -> usize {
+        self.must_ask |= has_sequel;
         self.begin_cycle();
         self.acknowledge(engine);
         engine.queue_len(self.group)
+    }
+
+    /// Something may be told later that has happened by then: whoever reads has to ask.
+    pub(crate) fn will_be_told(&mut self, engine: &Engine) {
+        self.must_ask = true;
+        if let Some(line) = &self.line {
+            line.set_more(self.has_more(engine), true);
+        }
+    }
+
+    /// Whether a tree has to be asked whether there is [anything](Self::will_be_told) left.
+    pub(crate) fn must_ask(&self) -> bool {
+        self.must_ask
+    }
+
+    /// There is nothing left of which a tree will tell later.
+    pub(crate) fn need_not_ask(&mut self) {
+        self.must_ask = false;
     }
 
     /// It was told, and the queue had this length before.
@@ -296,7 +321,7 @@ impl Session {
     fn fill_window(&mut self, tools: &mut Tools) {
         if let Some(line) = &self.line
             && self.window.is_empty()
-            && self.tree_watches == 0
+            && !self.must_ask
             && tools.engine.queue_len(self.group) == 1
         {
             // Sending wakes a reader, who may run before this cycle has ended.
@@ -325,8 +350,7 @@ impl Session {
             edges = edges.saturating_sub(1);
         }
         if let Some(line) = &self.line {
-            // What a file system of ours is still to be told by the kernel, nobody else can see.
-            line.set_more(self.tree_watches > 0 || self.has_more(&tools.engine));
+            line.set_more(self.has_more(&tools.engine), self.must_ask || self.is_kernel_late);
         }
     }
 
@@ -383,9 +407,7 @@ impl Session {
         if added.new {
             self.paths.insert(object, path);
             self.tree_watches += 1;
-            if let Some(line) = &self.line {
-                line.set_more(true);
-            }
+            self.will_be_told(&tools.engine);
         }
         Ok(added)
     }

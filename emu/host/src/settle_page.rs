@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
-use uinotify_wire::settle_line::{CYCLE_OFFSET, LINE_BYTES, MORE_OFFSET, SOLO_OFFSET};
+use uinotify_wire::settle_line::{ASK, CYCLE_OFFSET, LINE_BYTES, MORE_OFFSET, SOLO_OFFSET};
 
 /// Room for 16384 lines; memory is taken only for those that are used. A multiple of every page size.
 const PAGE_BYTES: usize = 1024 * 1024;
@@ -103,9 +103,9 @@ impl Line {
         self.solo.store(self.cycle.load(Ordering::Relaxed), Ordering::Release);
     }
 
-    /// Do events wait behind the window?
-    pub(crate) fn set_more(&self, more: bool) {
-        self.more.store(u32::from(more), Ordering::Release);
+    /// Do events wait behind the window? Is there anything that nobody but the emulator can see?
+    pub(crate) fn set_more(&self, more: bool, ask: bool) {
+        self.more.store(u32::from(more) | if ask { ASK } else { 0 }, Ordering::Release);
     }
 }
 
@@ -132,7 +132,7 @@ mod tests {
         let mut page = SettlePage::new().expect("a page");
         let (first, second) = (page.line().expect("a line"), page.line().expect("a line"));
         assert_ne!(first.offset(), second.offset());
-        first.set_more(true);
+        first.set_more(true, false);
         first.begin_cycle();
         assert_eq!((second.cycle.load(Ordering::Relaxed), second.more.load(Ordering::Relaxed)), (0, 0));
         page.release(&first);

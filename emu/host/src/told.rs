@@ -34,9 +34,11 @@ impl Told<'_> {
         if watchers.is_empty() && !matches!(event, FsEvent::Rename { .. }) {
             return;
         }
+        // What is open will be closed, and what is moved may be open.
+        let has_sequel = matches!(event, FsEvent::Open { .. } | FsEvent::Rename { .. });
         for (id, length) in &mut watchers {
             if let Some(session) = sessions.get_mut(id) {
-                *length = session.begin_to_tell(&mut tools.engine);
+                *length = session.begin_to_tell(&mut tools.engine, has_sequel);
             }
         }
         tools.engine.observe(event);
@@ -54,6 +56,15 @@ impl Told<'_> {
                 if touched.last() != Some(&id) {
                     touched.push(id);
                 }
+            }
+        }
+    }
+
+    /// An event of an object comes later.
+    pub(crate) fn expect(&mut self, object: ObjectId) {
+        for group in self.tools.engine.watchers(object) {
+            if let Some(session) = self.groups.get(&group).and_then(|id| self.sessions.get_mut(id)) {
+                session.will_be_told(&self.tools.engine);
             }
         }
     }

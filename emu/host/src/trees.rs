@@ -92,6 +92,13 @@ impl Trees {
         self.trees.iter().flatten().any(|tree| tree.file_system.is_undecided())
     }
 
+    /// Whether something that has happened by then may be told later, of objects that are watched.
+    pub(crate) fn may_tell_later(&self, is_watched: impl Fn(ObjectId) -> bool) -> bool {
+        self.trees.iter().enumerate().any(|(index, tree)| {
+            tree.as_ref().is_some_and(|tree| tree.file_system.may_tell_later(|node| is_watched(object(index, node))))
+        })
+    }
+
     /// Nothing was said for a moment.
     pub(crate) fn look_again(&mut self, index: usize, told: &mut Told<'_>) {
         if let Some(tree) = self.begin(index) {
@@ -182,6 +189,10 @@ struct OfTree<'a, 'b> {
 impl Sink for OfTree<'_, '_> {
     fn observe(&mut self, event: FsEvent<'_>) {
         self.told.observe(event.map_objects(|ObjectId(node)| object(self.index, NodeId(node))));
+    }
+
+    fn expect(&mut self, ObjectId(node): ObjectId) {
+        self.told.expect(object(self.index, NodeId(node)));
     }
 
     fn interest(&self, ObjectId(node): ObjectId) -> Mask {

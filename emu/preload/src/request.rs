@@ -329,6 +329,9 @@ pub fn attach(instance: &Instance) {
         Ok((Reply { errno: 0, extent, .. }, [Some(source), Some(page)])) => {
             slot.set_source(high(source), page, extent);
         }
+        Ok((Reply { errno: 0, extent, flags, .. }, [Some(page), None])) if flags & Reply::PAGE_ALONE != 0 => {
+            slot.set_page(page, extent);
+        }
         Ok((_, fds)) => {
             for fd in fds.into_iter().flatten() {
                 let _ = raw::close(fd);

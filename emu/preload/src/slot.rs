@@ -5,7 +5,7 @@
 
 use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use uinotify_wire::settle_line::{CYCLE_OFFSET, LINE_BYTES, MORE_OFFSET, SOLO_OFFSET};
+use uinotify_wire::settle_line::{ASK, CYCLE_OFFSET, LINE_BYTES, MORE_OFFSET, SOLO_OFFSET};
 
 use crate::identity::socket_identity;
 use crate::raw::{self, Errno};
@@ -21,6 +21,8 @@ pub const MAPPING_BYTES: usize = 64 * 1024;
 const NONE: i32 = -1;
 /// The emulator will not hand one over.
 const REFUSED: i32 = -2;
+/// There is none: the settle page says all.
+const UNNEEDED: i32 = -3;
 
 /// One instance's aids.
 pub struct Slot {
@@ -314,6 +316,18 @@ impl Slot {
         }
     }
 
+    /// Maps the settle page, whose descriptor is closed, of an instance without a source.
+    pub fn set_page(&self, page: i32, line_offset: u32) {
+        if let Some(sequence) = self.lock() {
+            if self.wants_source() {
+                let is_mapped = self.map(page, line_offset).is_ok();
+                self.source_fd.store(if is_mapped { UNNEEDED } else { REFUSED }, Ordering::Relaxed);
+            }
+            self.unlock(sequence);
+        }
+        let _ = raw::close(page);
+    }
+
     /// Within a change.
     fn map(&self, page: i32, line_offset: u32) -> Result<(), Errno> {
         let offset = line_offset as usize;
@@ -344,11 +358,12 @@ impl Slot {
         let source = self.source_fd.load(Ordering::Relaxed);
         let page = self.page.load(Ordering::Relaxed);
         let line = self.line_offset.load(Ordering::Relaxed) as usize;
-        if sequence & 1 != 0 || source < 0 || page.is_null() || self.identity.load(Ordering::Relaxed) != identity {
+        let is_attached = source >= 0 || source == UNNEEDED;
+        if sequence & 1 != 0 || !is_attached || page.is_null() || self.identity.load(Ordering::Relaxed) != identity {
             return Quiet::Unknown;
         }
         // An inotify descriptor with an empty queue answers EAGAIN; nearly every other file under this number gives doubt.
-        if raw::read_nothing(source) != Err(Errno::AGAIN) {
+        if source >= 0 && raw::read_nothing(source) != Err(Errno::AGAIN) {
             return Quiet::Unknown;
         }
         let cycle = Self::line_word(page, line + CYCLE_OFFSET);
@@ -356,6 +371,9 @@ impl Slot {
         let more = Self::line_word(page, line + MORE_OFFSET);
         core::sync::atomic::fence(Ordering::Acquire);
         if self.sequence.load(Ordering::Relaxed) != sequence {
+            return Quiet::Unknown;
+        }
+        if more & ASK != 0 {
             return Quiet::Unknown;
         }
         let is_sent = cycle & 1 == 0;
@@ -370,7 +388,8 @@ impl Slot {
     /// A number that changes with every delivery, if it can be read.
     pub fn cycle(&self) -> Option<u32> {
         let page = self.page.load(Ordering::Relaxed);
-        if page.is_null() || self.source_fd.load(Ordering::Relaxed) < 0 {
+        let source = self.source_fd.load(Ordering::Relaxed);
+        if page.is_null() || source < 0 && source != UNNEEDED {
             return None;
         }
         Some(Self::line_word(page, self.line_offset.load(Ordering::Relaxed) as usize + CYCLE_OFFSET))

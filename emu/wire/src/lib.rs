@@ -80,6 +80,8 @@ pub mod settle_line {
     pub const CYCLE_OFFSET: usize = 0;
     /// Offset of the `u32` that is not zero while events wait behind the window.
     pub const MORE_OFFSET: usize = 4;
+    /// In that word: whatever the rest says, something may have happened that only the emulator can find out. Ask.
+    pub const ASK: u32 = 2;
     /// Offset of the `u32` that equals the odd number of a cycle in which, with the source drained and the socket empty, exactly
     /// one event is sent and none is left behind the window: who takes that one has taken all.
     pub const SOLO_OFFSET: usize = 8;

@@ -28,6 +28,8 @@ impl Reply {
     pub const WINDOW: u32 = 2;
     /// The oldest event is larger than the room.
     pub const TOO_SMALL: u32 = 4;
+    /// `Attach` brings the settle page alone: there is no source that a program could ask.
+    pub const PAGE_ALONE: u32 = 8;
 
     /// A success that brings `value`.
     #[must_use]

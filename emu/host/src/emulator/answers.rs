@@ -35,6 +35,13 @@ impl Emulator {
         }
         let tools = &mut self.tools;
         let Some(session) = self.sessions.get_mut(&id) else { return error(Errno::EIO) };
+        // All that was asked of the trees has been told by now.
+        if matches!(request.kind, RequestKind::Settle | RequestKind::Count) && session.must_ask() {
+            let (engine, group) = (&tools.engine, session.group);
+            if !self.trees.may_tell_later(|object| engine.watch_of(group, object).is_some()) {
+                session.need_not_ask();
+            }
+        }
         let reply = match request.kind {
             RequestKind::RemoveWatch => match session.remove_watch(tools, Wd(request.word.cast_signed())) {
                 Ok(()) => Reply::default(),

@@ -36,6 +36,10 @@ impl Session {
     /// From now on what is in no tree can be watched too.
     pub(crate) fn set_kernel(&mut self, kernel: Instance) {
         self.kernel = Some(kernel);
+        self.is_kernel_late = true;
+        if let Some(line) = &self.line {
+            line.set_more(true, true);
+        }
     }
 
     /// A cycle, if the kernel instance holds anything.

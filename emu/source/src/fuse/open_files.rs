@@ -39,6 +39,10 @@ impl OpenFiles {
         Handle(self.files.insert(file) as u64)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.files.len()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &OpenFile> {
         self.files.iter().map(|(_, file)| file)
     }

@@ -7,6 +7,11 @@ pub trait Sink {
     /// One hook.
     fn observe(&mut self, event: FsEvent<'_>);
 
+    /// An event of an object comes later, though what it tells of has happened.
+    fn expect(&mut self, object: ObjectId) {
+        let _ = object;
+    }
+
     /// What all watches on an object together ask for now, as `Engine::interest`. In fast mode only what is asked for is sure to be told.
     fn interest(&self, object: ObjectId) -> Mask;
 }

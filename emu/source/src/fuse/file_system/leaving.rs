@@ -26,6 +26,9 @@ pub(super) struct Leaving {
     pub(super) looks: u32,
 }
 
+/// With more open files it is not worth while to look at each.
+const OPEN_FILES_MAX: usize = 64;
+
 /// How often to look for a thread that is about to return from its call, or computes.
 const LOOKS_MAX: u32 = 40;
 
@@ -39,7 +42,24 @@ impl FileSystem {
             self.gone(leaving.node, sink);
             return tell_deleted(&leaving, sink);
         }
+        sink.expect(ObjectId(leaving.node.0));
+        if let Some((directory, _)) = leaving.deleted {
+            sink.expect(ObjectId(directory.0));
+        }
         self.leaving = Some(leaving);
+    }
+
+    /// Whether something that has happened may be told later, of objects for which `is_watched` says so: a close that the kernel has queued, the end of
+    /// what is held. Never no by mistake.
+    #[must_use]
+    pub fn may_tell_later(&self, is_watched: impl Fn(NodeId) -> bool) -> bool {
+        let is_undecided = self.leaving.is_some() || !self.held.is_empty() || !self.waiting.is_empty();
+        is_undecided
+            || self.files.len() > OPEN_FILES_MAX
+            || self.files.iter().filter(|file| !file.is_internal).any(|file| {
+                let name = file.name.and_then(|name| self.names.get(name));
+                is_watched(file.node) || name.is_some_and(|name| is_watched(name.directory))
+            })
     }
 
     /// Tells that an object is gone: each of its names tells so that goes when there is no link.
