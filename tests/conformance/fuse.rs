@@ -14,9 +14,9 @@ use uinotify_harness::trace::{End, Outcome, Trace};
 use crate::{Subjects, Unmet, cases};
 
 /// What differs on this source: the case, the row of docs/differences.md, and what is shown instead by which operation.
-type Different = (&'static str, &'static str, &'static [(usize, &'static str)]);
+pub(crate) type Different = (&'static str, &'static str, &'static [(usize, &'static str)]);
 
-const DIFFERENT: &[Different] = &[
+pub(crate) const DIFFERENT: &[Different] = &[
     ("FD-9 RLIMIT_NOFILE reached is EMFILE", "DIFF-2", &[(1, "EMFILE"), (3, "EBADF"), (4, "EMFILE")]),
     ("ADD-14 with IN_DONT_FOLLOW the link of procfs itself is watched", "DIFF-30", &[(5, "ENOSPC")]),
     (
@@ -57,7 +57,7 @@ pub(crate) fn kind(executor: PathBuf, folder: &std::path::Path) -> Kind {
 }
 
 pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -> Vec<Trial> {
-    let mut trials = Vec::new();
+    let mut trials = vec![Trial::test("fuse: differences are those of cases", differences_are_of_cases)];
     let mut told = quiet;
     for case in cases() {
         let reason = std::iter::once(&Need::Fuse).chain(&case.needs).find_map(|need| unmet.reason(*need));
@@ -70,6 +70,15 @@ pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -
         trials.push(trial.with_ignored_flag(reason.is_some()));
     }
     trials
+}
+
+/// A case that was renamed would take its difference with it.
+fn differences_are_of_cases() -> Result<(), Failed> {
+    let names: Vec<_> = cases().iter().map(|case| case.name).collect();
+    match DIFFERENT.iter().find(|(name, ..)| !names.contains(name)) {
+        Some((name, ..)) => Err(format!("no such case: {name}").into()),
+        None => Ok(()),
+    }
 }
 
 fn check(subjects: &Subjects, case: &Case) -> Result<(), Failed> {
@@ -113,7 +122,7 @@ fn shown(outcome: &Outcome) -> String {
     show::outcome(outcome).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A list without what a file system is not told of (DIFF-30 to DIFF-36): the same operation in a form that it sees.
+/// A list without what a file system is not told of (DIFF-30 to DIFF-36, and what a direct read does to memory): the same operation in a form that it sees.
 pub(crate) fn visible(list: List) -> List {
     List { operations: list.operations.into_iter().map(seen).collect(), ..list }
 }
