@@ -213,6 +213,8 @@ enum Source {
     Inotify,
     /// The file system through which trees are shown, and nothing else
     Fuse,
+    /// Marks of fanotify, without kernel inotify and its limits: all events, but their order is best effort
+    Fanotify,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -275,6 +277,7 @@ impl From<EmulatorArguments> for Settings {
                 Source::Auto => Sources::Auto,
                 Source::Inotify => Sources::Inotify,
                 Source::Fuse => Sources::Fuse,
+                Source::Fanotify => Sources::Fanotify,
             },
             next_wd: arguments.next_wd,
             limits,

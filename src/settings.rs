@@ -43,6 +43,7 @@ impl Settings {
             Sources::Auto => "source auto",
             Sources::Inotify => "source inotify",
             Sources::Fuse => "source fuse",
+            Sources::Fanotify => "source fanotify",
         });
         notice(format_args!(
             "limits watches={} instances={} queue={}",

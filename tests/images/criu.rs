@@ -1,4 +1,4 @@
-//! With a real CRIU, which `UINOTIFY_CRIU` or PATH names.
+//! With a real CRIU, which `CRIU` or PATH names.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -19,7 +19,7 @@ const FD: u32 = 4;
 
 /// A CRIU that works here, or why there is none.
 pub(super) fn find() -> Result<PathBuf, String> {
-    let named = std::env::var_os("UINOTIFY_CRIU").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let named = std::env::var_os("CRIU").filter(|path| !path.is_empty()).map(PathBuf::from);
     let in_path = || {
         let path = std::env::var_os("PATH")?;
         std::env::split_paths(&path).map(|folder| folder.join("criu")).find(|program| program.is_file())

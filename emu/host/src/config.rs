@@ -37,6 +37,8 @@ pub enum Sources {
     Inotify,
     /// File systems of ours alone. Nothing else can be watched: ENOSPC.
     Fuse,
+    /// fanotify, and file systems of ours. No kernel inotify and none of its limits; the order of events is best effort.
+    Fanotify,
 }
 
 /// Who may open instances.

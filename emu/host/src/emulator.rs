@@ -3,6 +3,7 @@
 mod answers;
 mod description;
 mod inquiries;
+mod marked;
 mod sessions;
 mod trees;
 
@@ -11,7 +12,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -19,6 +20,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::socket::{SockFlag, accept4};
 use slab::Slab;
 use uinotify_core::{Engine, GroupId};
+use uinotify_source::fanotify;
 use uinotify_source::inotify::Instance;
 use uinotify_wire::{Reply, Request, RequestKind, STAND_IN};
 
@@ -70,6 +72,7 @@ pub struct Emulator {
     groups: BTreeMap<GroupId, u64>,
     trees: Trees,
     awaited: Option<AwaitedTrees>,
+    marked: Option<fanotify::Source>,
     connections: Slab<Connection>,
     page: Option<SettlePage>,
     closer: Closer,
@@ -95,10 +98,11 @@ enum Token {
     Kernel(u64),
     Tree(usize),
     Announcements,
+    Marked,
 }
 
 impl Token {
-    const KINDS: u64 = 7;
+    const KINDS: u64 = 8;
 
     fn encode(self) -> u64 {
         let (kind, index) = match self {
@@ -109,6 +113,7 @@ impl Token {
             Self::Kernel(session) => (4, session),
             Self::Tree(index) => (5, index as u64),
             Self::Announcements => (6, 0),
+            Self::Marked => (7, 0),
         };
         index * Self::KINDS + kind
     }
@@ -123,7 +128,8 @@ impl Token {
             3 => Self::End(index),
             4 => Self::Kernel(index),
             5 => Self::Tree(index as usize),
-            _ => Self::Announcements,
+            6 => Self::Announcements,
+            _ => Self::Marked,
         }
     }
 }
@@ -149,6 +155,7 @@ impl Emulator {
             groups: BTreeMap::new(),
             trees: Trees::default(),
             awaited: None,
+            marked: None,
             connections: Slab::new(),
             page,
             closer: Closer::start()?,
@@ -200,10 +207,18 @@ impl Emulator {
             if is_undecided {
                 timeout = EpollTimeout::from(UNDECIDED_MS);
             }
+            if let Some(wait_max) = self.marked.as_ref().and_then(fanotify::Source::wait_max) {
+                // Rounded up: before its time there is nothing to see.
+                let wait_max = EpollTimeout::try_from(wait_max + Duration::from_millis(1)).unwrap_or(EpollTimeout::MAX);
+                timeout = if timeout.is_none() { wait_max } else { timeout.min(wait_max) };
+            }
             let count = match self.wait(&mut events, timeout) {
                 Err(Errno::EINTR) => continue,
                 count => count?,
             };
+            if count == 0 && self.marked.as_ref().is_some_and(|marked| marked.wait_max().is_some()) {
+                self.drain_marked();
+            }
             if is_undecided && count == 0 {
                 self.look_at_trees_again();
             }
@@ -238,6 +253,7 @@ impl Emulator {
                     }
                     Token::Tree(index) => self.serve_tree(index),
                     Token::Announcements => self.receive_announcement(),
+                    Token::Marked => self.drain_marked(),
                 }
             }
         }
@@ -394,7 +410,7 @@ impl Emulator {
     }
 
     fn serve_on_connection(&mut self, key: usize, request: &Request<'_>, mut descriptors: Vec<OwnedFd>) {
-        self.settle_trees();
+        self.settle_observed();
         let Some(connection) = self.connections.get_mut(key) else { return };
         if !is_of_instance(request.kind) || connection.session.is_none() {
             descriptors.drain(..).for_each(close_apart);
@@ -497,7 +513,7 @@ impl Emulator {
     }
 
     fn serve_on_end(&mut self, id: u64, request: Result<Request<'_>, Refusal>, descriptors: Vec<OwnedFd>) {
-        self.settle_trees();
+        self.settle_observed();
         let mut descriptors = descriptors.into_iter();
         let object = descriptors.next().and_then(ReplyObject::new);
         match (request, object) {
@@ -658,6 +674,7 @@ mod tests {
             Token::Kernel(9),
             Token::Tree(3),
             Token::Announcements,
+            Token::Marked,
             Token::End(u64::MAX / 8),
         ] {
             assert_eq!(Token::decode(token.encode()), token);

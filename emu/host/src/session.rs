@@ -14,6 +14,7 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::fstat;
 use uinotify_core::{AddMask, Added, Engine, Event, GroupId, ObjectId, Output, Wd};
+use uinotify_source::fanotify::is_numbered;
 use uinotify_source::inotify::{Instance, Record, Records};
 use uinotify_wire::{
     EVENT_BYTES_MAX, EVENT_HEADER_BYTES, InstanceName, NAME_BYTES_MAX, PLUG, REPLY_EVENTS_BYTES_MAX, Reply,
@@ -25,7 +26,7 @@ use crate::connection::Peer;
 use crate::paths::Paths;
 use crate::reply::is_packet_socket;
 use crate::settle_page::Line;
-use crate::trees::{Trees, is_in_tree};
+use crate::trees::{Trees, is_observed};
 use crate::window::Window;
 
 pub(crate) use kernel::kernel_wd;
@@ -57,8 +58,10 @@ pub(crate) struct Session {
     kernel: Option<Instance>,
     /// It came when programs knew already that there is none.
     is_kernel_late: bool,
-    /// How many watches are on objects of our trees.
-    tree_watches: usize,
+    /// How many watches are on objects of our trees, or marked.
+    observed_watches: usize,
+    /// How many of these are marked.
+    marked_watches: usize,
     /// The kernel may have queued requests for a tree of which this group is to be told.
     must_ask: bool,
     end: OwnedFd,
@@ -133,7 +136,8 @@ impl Session {
                 program_inode: fstat(&theirs)?.st_ino,
                 kernel,
                 is_kernel_late: false,
-                tree_watches: 0,
+                observed_watches: 0,
+                marked_watches: 0,
                 must_ask: false,
                 end,
                 window,
@@ -175,17 +179,23 @@ impl Session {
     /// What /proc/PID/fdinfo/N shows of the program's descriptor, which has `flags`, with the permission bits of the file.
     pub(crate) fn information(&self, engine: &Engine, trees: &Trees, flags: u32) -> io::Result<(String, u32)> {
         match &self.kernel {
-            Some(kernel) if self.tree_watches == 0 => self.kernel_information(kernel, engine, flags),
+            Some(kernel) if self.observed_watches == 0 => self.kernel_information(kernel, engine, flags),
             _ => self.mixed_information(engine, trees, flags),
         }
     }
 
     /// Where its events come from, for people.
     pub(crate) fn source_name(&self) -> &'static str {
-        match (&self.kernel, self.tree_watches) {
-            (Some(_), 0) => "inotify",
-            (Some(_), _) => "fuse, inotify",
-            (None, _) => "fuse",
+        let in_trees = self.observed_watches > self.marked_watches;
+        match (in_trees, self.marked_watches > 0, &self.kernel) {
+            (false, false, None) => "none yet",
+            (false, false, Some(_)) => "inotify",
+            (true, false, None) => "fuse",
+            (true, false, Some(_)) => "fuse, inotify",
+            (false, true, None) => "fanotify",
+            (false, true, Some(_)) => "fanotify, inotify",
+            (true, true, None) => "fuse, fanotify",
+            (true, true, Some(_)) => "fuse, fanotify, inotify",
         }
     }
 
@@ -277,7 +287,8 @@ impl Session {
 
     /// There is nothing left of which a tree will tell later.
     pub(crate) fn need_not_ask(&mut self) {
-        self.must_ask = false;
+        // What fanotify holds only the emulator can see.
+        self.must_ask = self.marked_watches > 0;
     }
 
     /// It was told, and the queue had this length before.
@@ -312,8 +323,9 @@ impl Session {
     /// The watch on an object has ended.
     pub(crate) fn forget(&mut self, object: ObjectId) {
         self.paths.remove(object);
-        if is_in_tree(object) {
-            self.tree_watches -= 1;
+        if is_observed(object) {
+            self.observed_watches -= 1;
+            self.marked_watches -= usize::from(is_numbered(object));
         }
     }
 
@@ -395,8 +407,8 @@ impl Session {
         Reply { value: i32::try_from(bytes).unwrap_or(i32::MAX), ..reply }
     }
 
-    /// `AddWatch` for an object of a tree.
-    pub(crate) fn add_tree_watch(
+    /// `AddWatch` for an object that is observed.
+    pub(crate) fn add_observed_watch(
         &mut self,
         tools: &mut Tools,
         object: ObjectId,
@@ -406,7 +418,8 @@ impl Session {
         let added = tools.engine.add_watch(self.group, object, mask).map_err(errno)?;
         if added.new {
             self.paths.insert(object, path);
-            self.tree_watches += 1;
+            self.observed_watches += 1;
+            self.marked_watches += usize::from(is_numbered(object));
             self.will_be_told(&tools.engine);
         }
         Ok(added)
@@ -418,7 +431,7 @@ impl Session {
         // It may have ended by itself, with the IN_IGNORED still on its way.
         self.drain(tools);
         let result = tools.engine.object_of(self.group, wd).map_err(errno).and_then(|watched| {
-            if !is_in_tree(watched) {
+            if !is_observed(watched) {
                 let result = self.kernel_unwatch(watched);
                 self.drain(tools);
                 return result;

@@ -3,8 +3,19 @@
 use std::collections::BTreeMap;
 
 use uinotify_core::{FsEvent, GroupId, Mask, ObjectId, Output};
+use uinotify_source::fuse::Sink;
 
 use crate::session::{Session, Tools};
+
+impl Sink for Told<'_> {
+    fn observe(&mut self, event: FsEvent<'_>) {
+        Told::observe(self, event);
+    }
+
+    fn interest(&self, object: ObjectId) -> Mask {
+        Told::interest(self, object)
+    }
+}
 
 /// All that a hook may reach.
 pub(crate) struct Told<'a> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use uinotify_core::{FsEvent, Mask, Object, ObjectId};
+use uinotify_source::fanotify::is_numbered;
 use uinotify_source::fuse::{Device, FileSystem, Mode, MountNumber, NodeId, Served, Sink};
 
 use crate::told::Told;
@@ -40,12 +41,15 @@ fn object(index: usize, node: NodeId) -> ObjectId {
     ObjectId((index as u64 + 1) * NUMBERS + node.0)
 }
 
-/// Whether an object is one of a tree.
-pub(crate) fn is_in_tree(object: ObjectId) -> bool {
+/// Whether what happens to an object is observed, in a tree or by fanotify. Others are known by the kernel's wds.
+pub(crate) fn is_observed(object: ObjectId) -> bool {
     object.0 >= NUMBERS
 }
 
 fn place(ObjectId(object): ObjectId) -> Option<(usize, NodeId)> {
+    if is_numbered(ObjectId(object)) {
+        return None;
+    }
     let index = (object / NUMBERS).checked_sub(1)?;
     Some((usize::try_from(index).ok()?, NodeId(object % NUMBERS)))
 }
@@ -209,12 +213,12 @@ mod tests {
         for index in [0, 1, 1000] {
             for node in [1, 2, NUMBERS - 1].map(NodeId) {
                 let object = object(index, node);
-                assert!(is_in_tree(object));
+                assert!(is_observed(object));
                 assert_eq!(place(object), Some((index, node)));
             }
         }
         let wd = ObjectId(u64::from(u32::MAX));
-        assert!(!is_in_tree(wd));
+        assert!(!is_observed(wd));
         assert_eq!(place(wd), None);
     }
 }

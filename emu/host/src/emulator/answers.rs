@@ -9,7 +9,7 @@ use uinotify_wire::{Reply, Request, RequestKind};
 
 use super::Emulator;
 use crate::closer::close_apart;
-use crate::config::SetNextWd;
+use crate::config::{SetNextWd, Sources};
 use crate::reply::{error, is_path_only};
 use crate::sender::with_rights_of;
 use crate::session::errno;
@@ -96,6 +96,9 @@ impl Emulator {
         if let Some(object) = self.trees.find(object) {
             return self.add_tree_watch(id, object, mask, path);
         }
+        if self.config.sources == Sources::Fanotify {
+            return self.add_marked_watch(id, object, (mask, bits), path);
+        }
         self.ensure_kernel(id, path)?;
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
         // What has ended before this call has given its number back.
@@ -112,6 +115,12 @@ impl Emulator {
             self.make_room();
             armed = arm(self);
         }
+        if armed == Err(Errno::ENOSPC)
+            && self.config.sources == Sources::Auto
+            && let Ok(wd) = self.add_marked_watch(id, object, (mask, bits), path)
+        {
+            return Ok(wd);
+        }
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
         session.add_watch(&mut self.tools, armed, mask, path)
     }
@@ -125,7 +134,7 @@ impl Emulator {
             self.make_room();
         }
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
-        let added = session.add_tree_watch(&mut self.tools, object, mask, path)?;
+        let added = session.add_observed_watch(&mut self.tools, object, mask, path)?;
         if added.new {
             self.trees.hold(object);
         }

@@ -16,7 +16,7 @@ use crate::frame;
 use crate::reply::error;
 use crate::session::{Session, errno, kernel_wd};
 use crate::settle_page::SettlePage;
-use crate::trees::is_in_tree;
+use crate::trees::is_observed;
 
 impl Emulator {
     pub(super) fn open_session(&mut self, key: usize, peer: Peer, request: &Request<'_>) {
@@ -104,7 +104,7 @@ impl Emulator {
         let needs_kernel = match self.config.sources {
             Sources::Auto => !shows_trees,
             Sources::Inotify => true,
-            Sources::Fuse => false,
+            Sources::Fuse | Sources::Fanotify => false,
         };
         let kernel = if needs_kernel { Some(Instance::new()?) } else { None };
         Session::open(group, peer, name, nonblocking, kernel)
@@ -159,13 +159,12 @@ impl Emulator {
         }
         self.groups.remove(&session.group);
         let (kernel, watched) = session.close(&mut self.tools.engine);
-        let (in_trees, of_kernel): (Vec<_>, Vec<_>) = watched.into_iter().partition(|object| is_in_tree(*object));
+        let (observed, of_kernel): (Vec<_>, Vec<_>) = watched.into_iter().partition(|object| is_observed(*object));
         if let Some(kernel) = kernel {
             self.closer.retire(kernel, of_kernel.into_iter().map(kernel_wd).collect());
         }
-        for object in in_trees {
-            self.trees.let_go(object);
-        }
+        self.tools.unwatched.extend(observed);
+        self.let_go_unwatched();
         let orphans = self.connections.iter().filter(|(_, connection)| connection.session == Some(id));
         for key in orphans.map(|(key, _)| key).collect::<Vec<_>>() {
             self.dismiss(key);

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use uinotify_core::{FsEvent, ObjectId};
+use uinotify_source::fanotify::is_numbered;
 use uinotify_source::fuse::{Device, MountNumber, Served};
 
 use super::{Emulator, Token, say};
@@ -81,7 +82,8 @@ impl Emulator {
     }
 
     /// Handles all that was asked of the trees by system calls that have returned, so that their events are queued.
-    pub(super) fn settle_trees(&mut self) {
+    pub(super) fn settle_observed(&mut self) {
+        self.drain_marked();
         if self.trees.is_empty() {
             return;
         }
@@ -128,7 +130,11 @@ impl Emulator {
     /// What is watched no longer need not be known any more.
     pub(super) fn let_go_unwatched(&mut self) {
         for object in std::mem::take(&mut self.tools.unwatched) {
-            self.trees.let_go(object);
+            if is_numbered(object) {
+                self.unmark(object);
+            } else {
+                self.trees.let_go(object);
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use uinotify_core::{AddMask, Delivery, Engine, Mask, ObjectId, Wd};
 use uinotify_source::inotify::{Instance, KernelWd, Record, Records, Shown};
 
 use super::{Session, Tools, errno};
-use crate::trees::is_in_tree;
+use crate::trees::is_observed;
 
 fn object(wd: KernelWd) -> ObjectId {
     ObjectId(u64::from(wd.0.cast_unsigned()))
@@ -112,7 +112,7 @@ impl Session {
         self.take_held(kernel, tools);
         let watches: Vec<_> = tools.engine.watches(self.group).map(|watch| (watch.wd, watch.object)).collect();
         for (wd, watched) in watches {
-            if !is_in_tree(watched) && !living.contains(&kernel_wd(watched)) {
+            if !is_observed(watched) && !living.contains(&kernel_wd(watched)) {
                 // It is known, as the list shows.
                 let _ = tools.engine.end_watch_silently(self.group, wd);
             }
@@ -177,7 +177,7 @@ impl Session {
     ) -> io::Result<(String, u32)> {
         let watches: BTreeMap<_, _> = engine
             .watches(self.group)
-            .filter(|watch| !is_in_tree(watch.object))
+            .filter(|watch| !is_observed(watch.object))
             .map(|watch| (kernel_wd(watch.object), Shown { wd: watch.wd.0, mask: watch.mask }))
             .collect();
         let information = kernel.information()?;
