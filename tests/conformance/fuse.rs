@@ -58,12 +58,10 @@ pub(crate) fn kind(executor: PathBuf, folder: &std::path::Path) -> Kind {
 
 pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -> Vec<Trial> {
     let mut trials = vec![Trial::test("fuse: differences are those of cases", differences_are_of_cases)];
-    let mut told = quiet;
     for case in cases() {
         let reason = std::iter::once(&Need::Fuse).chain(&case.needs).find_map(|need| unmet.reason(*need));
-        if let (Some(reason), false) = (&reason, told) {
-            println!("ignored: fuse: {}, and others: {reason}", case.name);
-            told = true;
+        if let (Some(reason), false) = (&reason, quiet) {
+            println!("ignored: fuse: {}: {reason}", case.name);
         }
         let subjects = Arc::clone(subjects);
         let trial = Trial::test(format!("fuse: {}", case.name), move || check(&subjects, &case));

@@ -3,7 +3,11 @@
 //! The crate's own loop blocks in its read, and knows neither STATX nor TMPFILE, so the requests are read here. Numbers are in
 //! the machine's byte order.
 
+mod fields;
+
 use std::ffi::CStr;
+
+use fields::Fields;
 
 /// The kernel's number of an inode: ours, chosen at its look-up, and never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -366,84 +370,6 @@ impl<'a> Operation<'a> {
             }
             52 => Self::Statx { handle: fields.handle_if_flag()? },
             _ => Self::Other,
-        })
-    }
-}
-
-/// What is left of a message.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (array, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*array)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_ne_bytes)
-    }
-
-    fn i32(&mut self) -> Option<i32> {
-        self.array().map(i32::from_ne_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_ne_bytes)
-    }
-
-    fn i64(&mut self) -> Option<i64> {
-        self.array().map(i64::from_ne_bytes)
-    }
-
-    fn handle(&mut self) -> Option<Handle> {
-        self.u64().map(Handle)
-    }
-
-    /// The beginning of GETATTR and STATX: a flag, which says whether there is a handle.
-    fn handle_if_flag(&mut self) -> Option<Option<Handle>> {
-        let (flags, _) = (self.u32()?, self.u32()?);
-        let handle = self.handle()?;
-        Some((flags & 1 != 0).then_some(handle))
-    }
-
-    fn bytes(&mut self, length: u32) -> Option<&'a [u8]> {
-        let (bytes, rest) = self.0.split_at_checked(usize::try_from(length).ok()?)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-
-    fn name(&mut self) -> Option<&'a CStr> {
-        let name = CStr::from_bytes_until_nul(self.0).ok()?;
-        self.0 = self.0.get(name.count_bytes() + 1..)?;
-        Some(name)
-    }
-
-    fn place(&mut self) -> Option<Place> {
-        let (handle, offset, size, flags) = (self.handle()?, self.i64()?, self.u32()?, self.u32()?);
-        let (_lock_owner, file_flags, _) = (self.u64()?, self.i32()?, self.u32()?);
-        Some(Place { handle, offset, size, flags, file_flags })
-    }
-
-    fn attributes(&mut self) -> Option<Attributes> {
-        let (valid, _) = (self.u32()?, self.u32()?);
-        let has = |bit: u32| valid & (1 << bit) != 0;
-        let (handle, size, _lock_owner) = (self.handle()?, self.u64()?, self.u64()?);
-        let (atime, mtime, _ctime) = (self.i64()?, self.i64()?, self.u64()?);
-        let (atime_nanoseconds, mtime_nanoseconds, _) = (self.u32()?, self.u32()?, self.u32()?);
-        let (mode, _, uid, gid) = (self.u32()?, self.u32()?, self.u32()?, self.u32()?);
-        let time = |seconds, nanoseconds, now| {
-            if now { TimeToSet::Now } else { TimeToSet::At { seconds, nanoseconds } }
-        };
-        Some(Attributes {
-            mode: has(0).then_some(mode),
-            uid: has(1).then_some(uid),
-            gid: has(2).then_some(gid),
-            size: has(3).then_some(size),
-            accessed: has(4).then_some(time(atime, atime_nanoseconds, has(7))),
-            modified: has(5).then_some(time(mtime, mtime_nanoseconds, has(8))),
-            handle: has(6).then_some(handle),
-            clears_set_ids: has(11),
         })
     }
 }
