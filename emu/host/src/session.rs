@@ -26,7 +26,7 @@ use crate::connection::Peer;
 use crate::paths::Paths;
 use crate::reply::is_packet_socket;
 use crate::settle_page::Line;
-use crate::trees::{Trees, is_observed};
+use crate::trees::{Shown, is_observed};
 use crate::window::Window;
 
 pub(crate) use kernel::kernel_wd;
@@ -177,10 +177,15 @@ impl Session {
     }
 
     /// What /proc/PID/fdinfo/N shows of the program's descriptor, which has `flags`, with the permission bits of the file.
-    pub(crate) fn information(&self, engine: &Engine, trees: &Trees, flags: u32) -> io::Result<(String, u32)> {
+    pub(crate) fn information(
+        &self,
+        engine: &Engine,
+        shown: &dyn Fn(ObjectId) -> Option<Shown>,
+        flags: u32,
+    ) -> io::Result<(String, u32)> {
         match &self.kernel {
             Some(kernel) if self.observed_watches == 0 => self.kernel_information(kernel, engine, flags),
-            _ => self.mixed_information(engine, trees, flags),
+            _ => self.mixed_information(engine, shown, flags),
         }
     }
 

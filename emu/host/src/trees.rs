@@ -14,6 +14,9 @@ use crate::told::Told;
 /// The objects of each tree have numbers of their own, all above those of the kernel's wds, which are objects as well.
 const NUMBERS: u64 = 1 << 40;
 
+/// The type of file handles of file systems of FUSE, which are a node and a generation.
+const FUSE_HANDLE_KIND: i32 = 0x81;
+
 /// All trees. One that has ended keeps its place, as no number of an object is used twice.
 #[derive(Debug, Default)]
 pub(crate) struct Trees {
@@ -30,11 +33,12 @@ struct Tree {
 }
 
 /// An object of a tree, for fdinfo.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shown {
     pub(crate) inode: u64,
     pub(crate) device: u64,
-    pub(crate) node: u64,
+    /// The type of the file handle, and its bytes.
+    pub(crate) handle: (i32, Vec<u8>),
 }
 
 fn object(index: usize, node: NodeId) -> ObjectId {
@@ -180,7 +184,10 @@ impl Trees {
         let (index, node) = place(object)?;
         let tree = self.trees.get(index)?.as_ref()?;
         let inode = tree.file_system.inode_number(node)?;
-        Some(Shown { inode, device: tree.number.0, node: node.0 })
+        // The more significant half first, each in the machine's order, then the generation.
+        let words = [(node.0 >> 32) as u32, node.0 as u32, 0];
+        let handle = (FUSE_HANDLE_KIND, words.into_iter().flat_map(u32::to_ne_bytes).collect());
+        Some(Shown { inode, device: tree.number.0, handle })
     }
 }
 

@@ -4,6 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
+use uinotify_core::ObjectId;
+use uinotify_source::fanotify::is_numbered;
 use uinotify_wire::{LimitFile, Reply, Request, RequestKind};
 
 use super::Emulator;
@@ -13,6 +15,7 @@ use crate::frame;
 use crate::reply::{Relay, ReplyObject, error};
 use crate::session::Session;
 use crate::text_file;
+use crate::trees::Shown;
 
 /// The permission bits of the files in /proc/sys.
 const LIMIT_MODE: u32 = 0o644;
@@ -31,10 +34,20 @@ impl Emulator {
 
     fn describe(&self, session: &Session, flags: u32) -> Answer {
         session
-            .information(&self.tools.engine, &self.trees, flags)
+            .information(&self.tools.engine, &|object| self.shown(object), flags)
             .and_then(|(text, mode)| text_file::open(text.as_bytes(), mode))
             .map(Some)
             .map_err(|problem| errno_of(&problem))
+    }
+
+    /// By what people know an object that is observed.
+    pub(super) fn shown(&self, object: ObjectId) -> Option<Shown> {
+        if !is_numbered(object) {
+            return self.trees.shown(object);
+        }
+        let (device, inode, handle) = self.marked.as_ref()?.known_by(object)?;
+        let (kind, bytes) = handle.parts();
+        Some(Shown { inode, device, handle: (kind, bytes.to_vec()) })
     }
 
     /// An inquiry of somebody who need not have an instance.

@@ -7,17 +7,22 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 
 use nix::sys::eventfd::EventFd;
-use uinotify_core::Engine;
+use uinotify_core::{Engine, ObjectId};
 
 use super::Session;
-use crate::trees::{Shown, Trees};
+use crate::trees::Shown;
 
 /// What a program has chosen of a mask.
 const CHOSEN_BITS: u32 = 0x8400_0fff;
 
 impl Session {
     /// The watches of both kinds, newest first.
-    pub(super) fn mixed_information(&self, engine: &Engine, trees: &Trees, flags: u32) -> io::Result<(String, u32)> {
+    pub(super) fn mixed_information(
+        &self,
+        engine: &Engine,
+        shown: &dyn Fn(ObjectId) -> Option<Shown>,
+        flags: u32,
+    ) -> io::Result<(String, u32)> {
         let (of_kernel, mode) = match &self.kernel {
             Some(kernel) => self.kernel_information(kernel, engine, flags)?,
             None => without_watches(flags)?,
@@ -29,8 +34,8 @@ impl Session {
         }
         for watch in engine.watches(self.group).rev() {
             // Writing to a string does not fail.
-            let _ = match trees.shown(watch.object) {
-                Some(shown) => writeln!(text, "{}", line(watch.wd.0, watch.mask, shown)),
+            let _ = match shown(watch.object) {
+                Some(shown) => writeln!(text, "{}", line(watch.wd.0, watch.mask, &shown)),
                 None => {
                     let start = format!("inotify wd:{:x} ", watch.wd.0);
                     of_kernel
@@ -44,22 +49,16 @@ impl Session {
     }
 }
 
-/// As the kernel shows a watch on a file system of FUSE, whose file handles are a node and a generation.
-fn line(wd: i32, mask: u32, shown: Shown) -> String {
-    const HANDLE_KIND: u32 = 0x81;
-    let Shown { inode, device, node } = shown;
-    let device = u64::from(libc::major(device)) << 20 | u64::from(libc::minor(device));
-    let mut handle = Vec::new();
-    // The more significant half first, each in the machine's order, then the generation.
-    for word in [(node >> 32) as u32, node as u32, 0] {
-        handle.extend(word.to_ne_bytes());
-    }
-    let handle_hex: String = handle.iter().map(|byte| format!("{byte:02x}")).collect();
+/// As the kernel shows a watch.
+fn line(wd: i32, mask: u32, shown: &Shown) -> String {
+    let Shown { inode, device, handle: (kind, bytes) } = shown;
+    let device = u64::from(libc::major(*device)) << 20 | u64::from(libc::minor(*device));
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     format!(
         "inotify wd:{wd:x} ino:{inode:x} sdev:{device:x} mask:{:x} ignored_mask:0 \
-         fhandle-bytes:{:x} fhandle-type:{HANDLE_KIND:x} f_handle:{handle_hex}",
+         fhandle-bytes:{:x} fhandle-type:{kind:x} f_handle:{hex}",
         mask & CHOSEN_BITS,
-        handle.len(),
+        bytes.len(),
     )
 }
 
@@ -87,12 +86,11 @@ mod tests {
 
     #[test]
     fn a_watch_is_shown_as_the_kernel_does() {
-        let shown = Shown { inode: 0x15_ec6d, device: libc::makedev(0, 0x2e), node: (1 << 32) + 5 };
+        let handle = (0x81, vec![1, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0]);
+        let shown = Shown { inode: 0x15_ec6d, device: libc::makedev(0, 0x2e), handle };
         let expected = "inotify wd:34d71d6 ino:15ec6d sdev:2e mask:84000fff ignored_mask:0 \
             fhandle-bytes:c fhandle-type:81 f_handle:010000000500000000000000";
-        if cfg!(target_endian = "little") {
-            assert_eq!(line(0x34d_71d6, 0x8400_0fff, shown), expected);
-        }
+        assert_eq!(line(0x34d_71d6, 0x8400_0fff, &shown), expected);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use uinotify_core::{Mask, ObjectId};
 
 use super::group::{Abilities, Group};
+use super::handle::Handle;
 use super::marks::MarkKind;
 use super::mounts::Mounts;
 use super::own::Own;
@@ -154,6 +155,14 @@ impl Source {
     #[must_use]
     pub fn mark_of(&self, id: ObjectId) -> Option<MarkKind> {
         self.volumes.get(volume_of(id)).and_then(Option::as_ref).map(|volume| volume.mark)
+    }
+
+    /// By what people know a watched object: the device, the number of the inode, and the file handle.
+    #[must_use]
+    pub fn known_by(&self, id: ObjectId) -> Option<(u64, u64, &Handle)> {
+        let volume = self.volumes.get(volume_of(id))?.as_ref()?;
+        let object = volume.translation.tree.by_id(id)?;
+        Some((volume.key.device(), object.inode, &object.handle))
     }
 
     /// How each file system is marked.

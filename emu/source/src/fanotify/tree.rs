@@ -48,6 +48,8 @@ pub(super) struct Object {
     pub(super) kind: Kind,
     /// In events. [`UNWATCHED`]: not watched.
     pub(super) id: ObjectId,
+    /// The number of its inode, if it is watched: what people know it by.
+    pub(super) inode: u64,
     /// What its watches ask for.
     pub(super) mask: Mask,
     place: Option<Box<Place>>,
@@ -121,6 +123,13 @@ impl Tree {
             self.watched += 1;
         }
         object.id
+    }
+
+    /// Notes the number of a watched object's inode.
+    pub(super) fn set_inode(&mut self, id: ObjectId, inode: u64) {
+        if let Some(object) = self.objects.get_mut(slot_of(id) as usize) {
+            object.inode = inode;
+        }
     }
 
     /// Whether a path is needed to find this object again.
@@ -263,6 +272,7 @@ impl Tree {
             handle: handle.clone(),
             kind,
             id: UNWATCHED,
+            inode: 0,
             mask: Mask::empty(),
             place: None,
             path: None,

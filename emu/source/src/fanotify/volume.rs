@@ -137,6 +137,7 @@ impl Volume {
             number(slot, is_reused)
         });
         let tree = &mut self.translation.tree;
+        tree.set_inode(id, target.status.st_ino);
         // To take the mark away; or for what is looked up in a directory.
         let looks = kind == Kind::Directory && mask.intersects(OF_SUBDIRECTORIES | Mask::IN_EXCL_UNLINK);
         if (looks || self.mark != MarkKind::FileSystem) && tree.needs_path(id) {
