@@ -1,8 +1,43 @@
 //! The system call in which a thread waits for us: some requests do not tell by which they were made.
+//!
+//! In the middle of exec the kernel keeps everybody from reading this until the exec goes on, and that may be waiting for our answer. So another
+//! thread reads it, and it is not waited for longer than it takes elsewhere.
 
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+
+/// How long procfs may take.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// How many threads may be kept waiting.
+const READERS_MAX: usize = 16;
+static READERS: AtomicUsize = AtomicUsize::new(0);
+
+/// /proc/PID/syscall of a thread.
+fn line_of(thread: u32) -> Option<String> {
+    if READERS.fetch_add(1, Ordering::AcqRel) >= READERS_MAX {
+        READERS.fetch_sub(1, Ordering::AcqRel);
+        return None;
+    }
+    let (sender, receiver) = bounded(1);
+    let read = move || {
+        let line = fs::read_to_string(format!("/proc/{thread}/syscall"));
+        READERS.fetch_sub(1, Ordering::AcqRel);
+        // Nobody may be waiting any longer.
+        let _ = sender.send(line);
+    };
+    if thread::Builder::new().name("procfs".into()).spawn(read).is_err() {
+        READERS.fetch_sub(1, Ordering::AcqRel);
+        return None;
+    }
+    receiver.recv_timeout(PATIENCE).ok()?.ok()
+}
 
 /// Number and arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +50,7 @@ pub(super) struct SystemCall {
 impl SystemCall {
     /// None for a page fault of the program itself, and where procfs does not tell us, who then need the right to trace the thread.
     pub(super) fn of(thread: u32) -> Option<Self> {
-        Self::parse(&fs::read_to_string(format!("/proc/{thread}/syscall")).ok()?)
+        Self::parse(&line_of(thread)?)
     }
 
     /// Where the file of the descriptor is now, by the name by which it was opened. If that is gone, where it was.
@@ -26,7 +61,7 @@ impl SystemCall {
 
     /// Whether a thread may still be in a call that removes a name. One that runs may be.
     pub(super) fn may_be_in_removal(thread: u32) -> bool {
-        let Ok(line) = fs::read_to_string(format!("/proc/{thread}/syscall")) else { return false };
+        let Some(line) = line_of(thread) else { return false };
         let old = if cfg!(target_arch = "x86_64") { &[82, 84, 87][..] } else { &[] };
         let new = [libc::SYS_unlinkat, libc::SYS_renameat, libc::SYS_renameat2];
         line.starts_with("running")
