@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn an_object_is_small() {
-        assert!(size_of::<Object>() <= 72, "{}", size_of::<Object>());
+        assert!(size_of::<Object>() <= 80, "{}", size_of::<Object>());
     }
 
     fn handle(number: u8) -> Handle {
