@@ -114,6 +114,13 @@ impl Trees {
         }
     }
 
+    /// One is unmounted: tells what was not told yet.
+    pub(crate) fn end(&mut self, index: usize, told: &mut Told<'_>) {
+        if let Some(tree) = self.begin(index) {
+            tree.file_system.end(&mut OfTree { index, told });
+        }
+    }
+
     fn begin(&mut self, index: usize) -> Option<&mut Tree> {
         if self.serving != Some(index) {
             self.rest();
