@@ -107,6 +107,11 @@ impl Trees {
         })
     }
 
+    /// Whether one has requests that were read and are not handled yet, of which epoll tells nothing.
+    pub(crate) fn are_ahead(&self) -> bool {
+        self.trees.iter().flatten().any(|tree| tree.file_system.is_ahead())
+    }
+
     /// Nothing was said for a moment.
     pub(crate) fn look_again(&mut self, index: usize, told: &mut Told<'_>) {
         if let Some(tree) = self.begin(index) {
