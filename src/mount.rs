@@ -60,6 +60,10 @@ pub fn mount(options: &Options) -> anyhow::Result<()> {
     let shown = |path: &Path| format!("cannot show {} at {}", source.path.display(), path.display());
     let lower = source.path.canonicalize().with_context(|| shown(&options.point))?;
     let point = options.point.canonicalize().with_context(|| shown(&options.point))?;
+    // The kernel would take it, and show a folder whose root is a file.
+    if !point.is_dir() {
+        bail!("{}: that is no folder", shown(&point));
+    }
     if point != lower && point.starts_with(&lower) {
         bail!("{}: it would show itself; choose a folder outside", shown(&point));
     }

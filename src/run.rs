@@ -207,7 +207,11 @@ fn supervise(program: Pid, emulator: EmulatorProcess, signals: &Signals) -> Resu
         }
         // One SIGCHLD may stand for several children.
         match process::exit_status_now(program) {
-            Ok(Some(status)) => return Ok(status),
+            Ok(Some(status)) => {
+                // One that was killed has left its socket.
+                emulator.iter().for_each(|emulator| _ = emulator.has_ended());
+                return Ok(status);
+            }
             Ok(None) => {}
             Err(errno) => return Err(RunError::system("wait for the program")(errno)),
         }

@@ -167,6 +167,9 @@ pub(crate) fn mount_all(trees: &[OpenTree], announcements: BorrowedFd<'_>) -> Re
         let (mounted, device) = Mount::new(&tree.path, tree.options).map_err(purpose())?;
         announce(announcements, index, mounted.number(), &device).map_err(purpose())?;
         mounted.leave();
+        // Until it is asked for, the kernel takes the root folder for user 0's, who may be nobody in this user name space: then it would
+        // let nobody write there.
+        let _ = std::fs::metadata(&tree.path);
     }
     // A folder that was left behind under its name is the one that is shown now.
     if let Ok(folder) = folder {

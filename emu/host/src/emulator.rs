@@ -212,14 +212,22 @@ impl Emulator {
                 let wait_max = EpollTimeout::try_from(wait_max + Duration::from_millis(1)).unwrap_or(EpollTimeout::MAX);
                 timeout = if timeout.is_none() { wait_max } else { timeout.min(wait_max) };
             }
-            let count = match self.wait(&mut events, timeout) {
+            let are_ahead = self.trees.are_ahead();
+            let waited = if are_ahead {
+                self.epoll.wait(&mut events, EpollTimeout::ZERO)
+            } else {
+                self.wait(&mut events, timeout)
+            };
+            let count = match waited {
                 Err(Errno::EINTR) => continue,
                 count => count?,
             };
-            if count == 0 && self.marked.as_ref().is_some_and(|marked| marked.wait_max().is_some()) {
+            if count == 0 && !are_ahead && self.marked.as_ref().is_some_and(|marked| marked.wait_max().is_some()) {
                 self.drain_marked();
             }
-            if is_undecided && count == 0 {
+            if are_ahead {
+                self.trees.indices().for_each(|index| self.serve_tree(index));
+            } else if is_undecided && count == 0 {
                 self.look_at_trees_again();
             }
             for event in &events[..count] {

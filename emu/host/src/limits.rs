@@ -43,11 +43,14 @@ impl MachineLimits {
     }
 
     /// The limits in force now, with those that the user has set in their place. What the machine does not tell is as Linux has
-    /// it from the start.
+    /// it from the start. So is a limit of 0, by which the kernel gives nobody an instance or a watch, unless they are the kernel's.
     #[must_use]
-    pub fn with(&self, overrides: LimitOverrides) -> Limits {
+    pub fn with(&self, overrides: LimitOverrides, needs_kernel: bool) -> Limits {
         let usual = Limits::default();
-        let chosen = |own: Option<u32>, machine: &dyn Fn() -> Option<u32>, usual| own.or_else(machine).unwrap_or(usual);
+        let holds = |limit: &u32| needs_kernel || *limit > 0;
+        let chosen = |own: Option<u32>, machine: &dyn Fn() -> Option<u32>, usual| {
+            own.or_else(|| machine().filter(holds)).unwrap_or(usual)
+        };
         Limits {
             instances_max: chosen(overrides.instances_max, &|| least(&self.instances), usual.instances_max),
             watches_max: chosen(overrides.watches_max, &|| least(&self.watches), usual.watches_max),
@@ -66,7 +69,7 @@ mod tests {
 
     #[test]
     fn the_machine_tells_its_limits() {
-        let limits = MachineLimits::open().with(LimitOverrides::default());
+        let limits = MachineLimits::open().with(LimitOverrides::default(), true);
         let text = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").expect("the limit");
         assert_eq!(limits.queue_events_max.to_string(), text.trim());
     }
@@ -74,8 +77,8 @@ mod tests {
     #[test]
     fn only_named_limits_are_replaced() {
         let machine = MachineLimits::open();
-        let before = machine.with(LimitOverrides::default());
-        let after = machine.with(LimitOverrides { watches_max: Some(0), ..LimitOverrides::default() });
+        let before = machine.with(LimitOverrides::default(), true);
+        let after = machine.with(LimitOverrides { watches_max: Some(0), ..LimitOverrides::default() }, false);
         assert_eq!(after, Limits { watches_max: 0, ..before });
     }
 }

@@ -107,10 +107,22 @@ impl Trees {
         })
     }
 
+    /// Whether one has requests that were read and are not handled yet, of which epoll tells nothing.
+    pub(crate) fn are_ahead(&self) -> bool {
+        self.trees.iter().flatten().any(|tree| tree.file_system.is_ahead())
+    }
+
     /// Nothing was said for a moment.
     pub(crate) fn look_again(&mut self, index: usize, told: &mut Told<'_>) {
         if let Some(tree) = self.begin(index) {
             tree.file_system.look_again(&mut OfTree { index, told });
+        }
+    }
+
+    /// One is unmounted: tells what was not told yet.
+    pub(crate) fn end(&mut self, index: usize, told: &mut Told<'_>) {
+        if let Some(tree) = self.begin(index) {
+            tree.file_system.end(&mut OfTree { index, told });
         }
     }
 

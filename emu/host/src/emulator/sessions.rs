@@ -64,7 +64,7 @@ impl Emulator {
     }
 
     fn make_session(&mut self, peer: Peer, flags: i32) -> Result<OwnedFd, Errno> {
-        let limits = self.limits.with(self.config.limits);
+        let limits = self.limits.with(self.config.limits, self.needs_kernel());
         let group = self.tools.engine.create_group(OwnerId(peer.uid), limits).map_err(errno)?;
         let id = self.sessions_made + 1;
         let name = InstanceName { emulator_pid: std::process::id().into(), start_ticks: self.start_ticks, group: id };
@@ -92,7 +92,17 @@ impl Emulator {
         Ok(theirs)
     }
 
-    /// Beside trees that are shown, a kernel instance is made for the first object that is in none of them.
+    /// Whether an instance is nothing without one of the kernel's. Beside trees that are shown, that is made for the first object that is
+    /// in none of them.
+    fn needs_kernel(&self) -> bool {
+        let shows_trees = self.awaited.is_some() || !self.trees.is_empty();
+        match self.config.sources {
+            Sources::Auto => !shows_trees,
+            Sources::Inotify => true,
+            Sources::Fuse | Sources::Fanotify => false,
+        }
+    }
+
     fn open(
         &self,
         group: GroupId,
@@ -100,13 +110,7 @@ impl Emulator {
         name: InstanceName,
         nonblocking: bool,
     ) -> io::Result<(Session, OwnedFd)> {
-        let shows_trees = self.awaited.is_some() || !self.trees.is_empty();
-        let needs_kernel = match self.config.sources {
-            Sources::Auto => !shows_trees,
-            Sources::Inotify => true,
-            Sources::Fuse | Sources::Fanotify => false,
-        };
-        let kernel = if needs_kernel { Some(Instance::new()?) } else { None };
+        let kernel = if self.needs_kernel() { Some(Instance::new()?) } else { None };
         Session::open(group, peer, name, nonblocking, kernel)
     }
 

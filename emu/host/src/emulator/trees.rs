@@ -151,6 +151,7 @@ impl Emulator {
         watched.dedup();
         let mut told =
             Told { tools: &mut self.tools, sessions: &mut self.sessions, groups: &self.groups, touched: Vec::new() };
+        self.trees.end(index, &mut told);
         for object in watched {
             if let Some(object) = self.trees.object_of(index, object) {
                 told.observe(FsEvent::Unmount(object));

@@ -214,6 +214,12 @@ impl FileSystem {
         self.leaving.is_some()
     }
 
+    /// Whether requests were read that are not handled yet: the device is not ready for them any more.
+    #[must_use]
+    pub fn is_ahead(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
     /// Whether the thread of the last request had another one answered before it, since `answered` is kept.
     fn comes_again(&mut self) -> bool {
         match self.last_thread {

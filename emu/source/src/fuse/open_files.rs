@@ -43,6 +43,10 @@ impl OpenFiles {
         self.files.len()
     }
 
+    pub(super) fn handles(&self) -> Vec<Handle> {
+        self.files.iter().map(|(key, _)| Handle(key as u64)).collect()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &OpenFile> {
         self.files.iter().map(|(_, file)| file)
     }

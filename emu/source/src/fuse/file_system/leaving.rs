@@ -138,6 +138,22 @@ impl FileSystem {
         }
     }
 
+    /// The tree is unmounted: all that was open is closed, and nobody holds anything. The kernel says no more of that, and throws away what it has
+    /// queued.
+    pub fn end(&mut self, sink: &mut dyn Sink) {
+        self.identity.own();
+        for handle in self.files.handles() {
+            let _ = self.release(handle, sink);
+            self.tell_left(sink);
+        }
+        self.tell_left(sink);
+        let mut held: Vec<_> = self.held.drain().collect();
+        held.sort_unstable_by_key(|node| node.0);
+        for node in held {
+            self.gone(node, sink);
+        }
+    }
+
     /// Somebody holds the object: its end is told later.
     pub(super) fn tell_left(&mut self, sink: &mut dyn Sink) {
         if let Some(leaving) = self.leaving.take() {
