@@ -36,6 +36,8 @@ mod random;
 mod server;
 #[path = "sandbox/tree.rs"]
 mod tree;
+#[path = "sandbox/work.rs"]
+mod work;
 
 /// Whatever takes longer hangs, and ends.
 const HANG_SECONDS: u32 = 600;

@@ -12,12 +12,19 @@ use libtest_mimic::{Arguments, Trial};
 mod circumstances;
 #[path = "trees/death.rs"]
 mod death;
+#[path = "trees/exercise.rs"]
+mod exercise;
+#[path = "trees/fsx.rs"]
+mod fsx;
 #[path = "trees/helper.rs"]
 mod helper;
 #[path = "trees/mount.rs"]
 mod mount;
 #[path = "trees/need.rs"]
 mod need;
+#[path = "settling/random.rs"]
+#[allow(dead_code, reason = "the tests of settling use more of it")]
+mod random;
 #[path = "command/room.rs"]
 #[allow(dead_code, reason = "the tests of the command use more of it")]
 mod room;
@@ -27,6 +34,10 @@ mod run;
 mod sources;
 #[path = "trees/talk.rs"]
 mod talk;
+#[path = "sandbox/tree.rs"]
+mod tree;
+#[path = "sandbox/work.rs"]
+mod work;
 
 use need::Need;
 use room::Outcome;
@@ -54,6 +65,7 @@ fn main() -> ExitCode {
         }
         trials.push(Trial::test(name, test).with_ignored_flag(reason.is_some()));
     }
+    trials.extend(exercise::trials(arguments.list, |need| need.missing(&mounts)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
