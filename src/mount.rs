@@ -78,7 +78,8 @@ pub fn mount(options: &Options) -> anyhow::Result<()> {
         }
         None => Socket::bind()?,
     };
-    let mount = MountOptions { read_only: source.read_only, mode: options.settings.mode };
+    let mount =
+        MountOptions::of_lower(root.as_fd(), source.read_only, options.settings.mode).with_context(|| shown(&point))?;
     let server = Server { options, root, point, mount, socket };
     if options.foreground {
         let path = server.socket.path().to_owned();
@@ -187,12 +188,12 @@ fn end_signals() -> SigSet {
     [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect()
 }
 
-/// Unmounts when a signal tells to. Who still uses the tree is served on until they have let go of it.
+/// Unmounts when a signal tells to. Who still uses the tree is served on until they have let go of it. Once: what is under that name then is
+/// another's.
 fn unmount_at(signals: &SigSet, point: &Path) {
-    loop {
-        if signals.wait().is_ok() && umount2(point, MntFlags::empty()).is_err() {
-            let _ = umount2(point, MntFlags::MNT_DETACH);
-        }
+    while signals.wait().is_err() {}
+    if is_ours(point).unwrap_or(false) && umount2(point, MntFlags::empty()).is_err() {
+        let _ = umount2(point, MntFlags::MNT_DETACH);
     }
 }
 

@@ -88,7 +88,8 @@ impl OpenTree {
         }
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let root = open(&path, flags, Permissions::empty()).map_err(io::Error::from).map_err(purpose())?;
-        Ok(Self { path, options: MountOptions { read_only: tree.read_only, mode }, root })
+        let options = MountOptions::of_lower(root.as_fd(), tree.read_only, mode).map_err(purpose())?;
+        Ok(Self { path, options, root })
     }
 
     pub(crate) fn root(&self) -> &OwnedFd {
@@ -120,6 +121,14 @@ pub(crate) fn open_all(trees: &[Tree], mode: Mode) -> Result<Vec<OpenTree>, Tree
 ///
 /// Who may open /dev/fuse, or that there is none.
 pub(crate) fn check_device() -> Result<(), TreeError> {
+    // Who asks, and with which rights, is looked up in procfs.
+    let own = std::fs::read_link("/proc/self").ok().and_then(|link| link.to_str()?.parse().ok());
+    if own != Some(std::process::id()) {
+        return Err(TreeError::refused(
+            Path::new("a tree"),
+            "/proc shows the processes of another name space, or nothing; mount one of this (unshare --mount-proc)",
+        ));
+    }
     let device = Path::new("/dev/fuse");
     match open(device, OFlag::O_RDWR | OFlag::O_CLOEXEC, Permissions::empty()) {
         Ok(_) => Ok(()),

@@ -43,7 +43,7 @@ pub(crate) const ACTS: &[Act] = acts! {
     lists: listing, listing_while_changing, rewinding;
     maps: private_map, shared_map, shared_map_between_processes, executed_file;
     settings: modes, times, extended_attributes, access_lists, statistics, inode_flags, birth;
-    owners: masks, other_users, groups, set_ids_cleared, sticky, capabilities, access_checks, executed_without_reading, set_group_folders;
+    owners: masks, other_users, groups, set_ids_cleared, sticky, capabilities, capabilities_of_others, root_elsewhere, access_checks, executed_without_reading, set_group_folders;
 };
 
 /// Runs the program of this name, in the folder that is named behind it.

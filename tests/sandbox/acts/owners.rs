@@ -218,6 +218,38 @@ fn keep_capabilities(effective: u32) -> Result<()> {
     Ok(())
 }
 
+/// What one process may, another with the same ids may not.
+pub(crate) fn capabilities_of_others(transcript: &mut Transcript) -> Result<()> {
+    const FSETID: u32 = 1 << 4;
+    fs::write("file", b"text")?;
+    mode("file", 0o4777)?;
+    let file = fs::OpenOptions::new().write(true).open("file")?;
+    transcript.io("write with all", file.write_at(b"x", 0));
+    transcript.stat("file");
+    in_child(transcript, |transcript| {
+        keep_capabilities(!FSETID)?;
+        transcript.io("write without", file.write_at(b"x", 0));
+        transcript.stat("file");
+        Ok(())
+    })
+}
+
+/// Root in a user name space of its own is nobody in particular.
+pub(crate) fn root_elsewhere(transcript: &mut Transcript) -> Result<()> {
+    fs::write("file", b"text")?;
+    chown("file", 1000, 1000)?;
+    mode("file", 0o600)?;
+    transcript.io("read here", fs::read("file"));
+    in_child(transcript, |transcript| {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER)?;
+        transcript.io("read elsewhere", fs::read("file"));
+        fs::write("/proc/self/uid_map", "0 0 1")?;
+        transcript.io("read as root there", fs::read("file"));
+        transcript.io("write as root there", fs::OpenOptions::new().write(true).open("file"));
+        Ok(())
+    })
+}
+
 pub(crate) fn capabilities(transcript: &mut Transcript) -> Result<()> {
     umask(Mode::empty());
     fs::write("secret", b"text")?;

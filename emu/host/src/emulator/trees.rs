@@ -162,7 +162,8 @@ impl Emulator {
             let _ = self.epoll.delete(device);
         }
         self.trees.remove(index);
-        self.tools.unwatched.clear();
+        // What was watched in others is still to be let go of.
+        self.let_go_unwatched();
         for id in touched {
             self.update_interest(id);
         }

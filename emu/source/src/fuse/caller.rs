@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 
 use super::capabilities::{self, Capabilities};
 use super::request::Asker;
@@ -24,6 +24,8 @@ pub(super) struct Caller {
 pub(super) struct Callers {
     /// The latest threads' status files. One that is open stands for its thread for ever, and says ESRCH when that is gone.
     open: VecDeque<(u32, File)>,
+    /// The folders of the latest threads' name spaces.
+    spaces: VecDeque<(u32, File)>,
     /// The inode of the emulator's user name space.
     user_space: Option<u64>,
 }
@@ -32,7 +34,8 @@ const OPEN_MAX: usize = 8;
 
 impl Callers {
     pub(super) fn new() -> Self {
-        Self { open: VecDeque::new(), user_space: user_space("self") }
+        let user_space = spaces_of("self").as_ref().and_then(user_space);
+        Self { open: VecDeque::new(), spaces: VecDeque::new(), user_space }
     }
 
     /// What the asker may do, by its own account: see [`shares_user_space`](Self::shares_user_space) for its capabilities. To look into procfs
@@ -54,13 +57,36 @@ impl Callers {
             take_own_rights();
         }
         let status = self.status(thread).unwrap_or_default();
+        // The kernel does something for a file system of its own, as an overlay with the rights of who mounted it.
+        if uid == 0 && !status.is_empty() && !has_user(&status, 0) {
+            return plain(Vec::new(), Capabilities(u64::MAX));
+        }
         let (groups, capabilities) = rights_in(&status, asker);
         plain(groups, capabilities)
     }
 
-    /// Whether a thread is in the emulator's user name space. Capabilities of another hold there only.
-    pub(super) fn shares_user_space(&self, thread: u32) -> bool {
-        user_space(&thread.to_string()) == self.user_space
+    /// Whether a thread is in the emulator's user name space. Capabilities of another hold there only. The folder of its name spaces is kept
+    /// open, and stands for the thread for ever; where that is now is asked each time.
+    pub(super) fn shares_user_space(&mut self, thread: u32) -> bool {
+        if let Some(place) = self.spaces.iter().position(|(known, _)| *known == thread) {
+            let found = self.spaces.get(place).and_then(|(_, folder)| user_space(folder));
+            if found.is_some() {
+                return found == self.user_space;
+            }
+            self.spaces.remove(place);
+        }
+        let Some(folder) = spaces_of(&thread.to_string()) else { return false };
+        let found = user_space(&folder);
+        if self.spaces.len() == OPEN_MAX {
+            self.spaces.pop_front();
+        }
+        self.spaces.push_back((thread, folder));
+        found.is_some() && found == self.user_space
+    }
+
+    /// Whether the name spaces of a thread can be asked for without looking into procfs anew.
+    pub(super) fn has_at_hand(&self, thread: u32) -> bool {
+        self.spaces.iter().any(|(known, _)| *known == thread)
     }
 
     /// The text of proc_pid_status(5).
@@ -99,8 +125,19 @@ fn read(file: &File) -> Option<String> {
     String::from_utf8(text).ok().filter(|text| !text.is_empty())
 }
 
-fn user_space(process: &str) -> Option<u64> {
-    Some(std::fs::metadata(format!("/proc/{process}/ns/user")).ok()?.ino())
+fn spaces_of(process: &str) -> Option<File> {
+    File::open(format!("/proc/{process}/ns")).ok()
+}
+
+/// The inode of the user name space, of a thread whose name spaces these are.
+fn user_space(spaces: &File) -> Option<u64> {
+    nix::sys::stat::fstatat(spaces, c"user", nix::fcntl::AtFlags::empty()).ok().map(|status| status.st_ino)
+}
+
+/// Whether a thread is this user, by any of its four ids.
+fn has_user(status: &str, uid: u32) -> bool {
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
+    line.split_ascii_whitespace().any(|number| number.parse() == Ok(uid))
 }
 
 fn rights_in(status: &str, asker: Asker) -> (Vec<u32>, Capabilities) {

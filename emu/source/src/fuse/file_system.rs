@@ -103,6 +103,9 @@ enum Given {
     NodeAndOpen(NodeId, Handle),
 }
 
+/// More requests than the kernel queues at a time.
+const QUEUED_MAX: usize = 1 << 17;
+
 /// A reply without more.
 const DONE: Result<Answer, Errno> = Ok(Answer::Reply(Given::Nothing));
 
@@ -195,9 +198,12 @@ impl FileSystem {
     /// As [`serve`](Self::serve).
     pub fn settle(&mut self, device: &Device, sink: &mut dyn Sink) -> Result<Served, Errno> {
         self.answered.clear();
+        let mut served_count = 0;
         loop {
+            served_count += 1;
             match self.serve(device, sink)? {
-                Served::One if self.comes_again() => return Ok(Served::One),
+                // Who is not known by a number does not come again: so many are not queued at one moment.
+                Served::One if served_count > QUEUED_MAX || self.comes_again() => return Ok(Served::One),
                 Served::One => {}
                 served => {
                     self.tell_left(sink);

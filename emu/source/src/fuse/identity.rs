@@ -69,9 +69,19 @@ impl Identity {
         }
         let mut callers = std::mem::take(&mut self.callers);
         let mut caller = callers.find(asker, || self.own());
-        if asker.uid != 0 && caller.capabilities != Capabilities::NONE {
-            self.own();
-            if !callers.shares_user_space(asker.thread) {
+        if asker.thread != 0 && caller.capabilities != Capabilities::NONE {
+            // A thread of the same user can mostly be looked at as that one.
+            let is_alike = self.now.as_ref().is_some_and(|now| now.uid == asker.uid);
+            let is_at_hand = is_alike && callers.has_at_hand(asker.thread);
+            if !is_at_hand {
+                self.own();
+            }
+            let mut shares = callers.shares_user_space(asker.thread);
+            if !shares && is_at_hand {
+                self.own();
+                shares = callers.shares_user_space(asker.thread);
+            }
+            if !shares {
                 caller.capabilities = Capabilities::NONE;
             }
         }

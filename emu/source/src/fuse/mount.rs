@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::Mode as Permissions;
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
+use nix::sys::statvfs::FsFlags;
 
 use super::device::Device;
 use super::file_handle::FileHandle;
@@ -26,8 +27,47 @@ pub(super) const TRANSFER_BYTES_MAX: u32 = 1 << 20;
 pub struct MountOptions {
     /// Nothing can be changed through the mount.
     pub read_only: bool,
+    /// Set-user-ID and set-group-ID bits mean nothing.
+    pub no_set_ids: bool,
+    /// Devices cannot be opened.
+    pub no_devices: bool,
+    /// Nothing can be executed.
+    pub no_execution: bool,
     /// As the [`FileSystem`](super::FileSystem) that will serve it.
     pub mode: Mode,
+}
+
+impl MountOptions {
+    /// What may be done in a lower tree may be done in the tree: with the restrictions of the mount on which `root` is, and those of the mounts
+    /// within it, as far as /proc/self/mountinfo tells.
+    ///
+    /// # Errors
+    ///
+    /// Those of `fstatvfs(3)`.
+    pub fn of_lower(root: BorrowedFd<'_>, read_only: bool, mode: Mode) -> io::Result<Self> {
+        let flags = nix::sys::statvfs::fstatvfs(root)?.flags();
+        let mut options = Self {
+            read_only: read_only || flags.contains(FsFlags::ST_RDONLY),
+            no_set_ids: flags.contains(FsFlags::ST_NOSUID),
+            no_devices: flags.contains(FsFlags::ST_NODEV),
+            no_execution: flags.contains(FsFlags::ST_NOEXEC),
+            mode,
+        };
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", root.as_raw_fd()))?;
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        for line in table.lines() {
+            let mut words = line.split(' ').skip(4);
+            let (Some(point), Some(restrictions)) = (words.next(), words.next()) else { continue };
+            // One with a blank in its path is written otherwise, and taken for one outside.
+            if Path::new(point).starts_with(&path) && Path::new(point) != path {
+                let has = |name: &str| restrictions.split(',').any(|restriction| restriction == name);
+                options.no_set_ids |= has("nosuid");
+                options.no_devices |= has("nodev");
+                options.no_execution |= has("noexec");
+            }
+        }
+        Ok(options)
+    }
 }
 
 /// A mounted file system, which goes when this is dropped.
@@ -54,9 +94,10 @@ impl Mount {
         config.acl = SessionACL::All;
         config.mount_options = vec![
             MountOption::FSName("uinotify".into()),
-            // As in the lower tree, whose own mount still has its say: it is opened through that.
-            MountOption::Dev,
-            MountOption::Suid,
+            // The kernel asks this mount about these, and the lower one no more.
+            if options.no_devices { MountOption::NoDev } else { MountOption::Dev },
+            if options.no_set_ids { MountOption::NoSuid } else { MountOption::Suid },
+            if options.no_execution { MountOption::NoExec } else { MountOption::Exec },
             if options.read_only { MountOption::RO } else { MountOption::RW },
         ];
         let point = point.canonicalize()?;

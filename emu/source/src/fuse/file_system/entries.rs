@@ -132,7 +132,7 @@ impl FileSystem {
         sink: &mut dyn Sink,
     ) -> Result<Answer, Errno> {
         let folder = self.object(directory)?;
-        let known = self.held(directory, name);
+        let known = self.held(directory, name)?;
         self.identity.take_on(asker)?;
         let flags = if is_directory { UnlinkatFlags::RemoveDir } else { UnlinkatFlags::NoRemoveDir };
         unlinkat(&*folder, name, flags)?;
@@ -158,7 +158,7 @@ impl FileSystem {
     ) -> Result<Answer, Errno> {
         let (folder, new_folder) = (self.object(directory)?, self.object(new_directory)?);
         let is_exchange = flags & libc::RENAME_EXCHANGE != 0;
-        let target = self.held(new_directory, new_name);
+        let target = self.held(new_directory, new_name)?;
         self.identity.take_on(asker)?;
         rename(&folder, name, &new_folder, new_name, flags)?;
         if new_directory != directory {
@@ -198,10 +198,18 @@ impl FileSystem {
     }
 
     /// The object that is known to stand under a name, in hand before the name goes.
-    fn held(&mut self, directory: NodeId, name: &CStr) -> Option<(NameId, Arc<OwnedFd>)> {
-        let id = self.names.find(directory, name.to_bytes())?;
-        let node = self.names.get(id)?.object;
-        Some((id, self.object(node).ok()?))
+    ///
+    /// # Errors
+    ///
+    /// If there is no room for that now: it would go without being told.
+    fn held(&mut self, directory: NodeId, name: &CStr) -> Result<Option<(NameId, Arc<OwnedFd>)>, Errno> {
+        let known = self.names.find(directory, name.to_bytes());
+        let Some((id, node)) = known.and_then(|id| Some((id, self.names.get(id)?.object))) else { return Ok(None) };
+        match self.object(node) {
+            Ok(object) => Ok(Some((id, object))),
+            Err(error @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => Err(error),
+            Err(_) => Ok(None),
+        }
     }
 
     /// A name has gone from its directory, by an unlink or a rmdir of `removed`, or by a rename. An object without another one is kept

@@ -26,6 +26,9 @@ use crate::fuse::system_call::SystemCall;
 /// The kernel's FMODE_EXEC, which is in the flags if an exec opens the file.
 const EXECUTED: i32 = 0x20;
 
+/// How much is copied in one call, during which nobody else is served.
+const COPY_BYTES_MAX: usize = 16 << 20;
+
 /// What each open by a 64-bit process has, and no open by the kernel itself; the C library says 0.
 const LARGE_FILE: i32 = if cfg!(target_arch = "aarch64") { 0o400_000 } else { 0o100_000 };
 
@@ -216,6 +219,9 @@ impl FileSystem {
         let is_mapping = place.flags & WRITE_CACHE != 0;
         if is_mapping {
             self.identity.own();
+        } else if place.flags & WRITE_KILL_SUIDGID != 0 {
+            // Whether such bits go is a question of capabilities, which others with the same ids may have.
+            self.identity.take_on(asker)?;
         } else {
             self.identity.take_on_ids(asker)?;
         }
@@ -328,7 +334,7 @@ impl FileSystem {
         asker: Asker,
         sink: &mut dyn Sink,
     ) -> Result<Answer, Errno> {
-        self.identity.take_on_ids(asker)?;
+        self.identity.take_on(asker)?;
         let file = &self.files.get(handle)?.lower;
         let had_set_ids = Status::of(file)?.has_set_ids();
         fallocate(file, FallocateFlags::from_bits_retain(mode), offset, length)?;
@@ -360,11 +366,11 @@ impl FileSystem {
         if flags != 0 {
             return Err(Errno::EINVAL);
         }
-        self.identity.take_on_ids(asker)?;
+        self.identity.take_on(asker)?;
         let (source, target) = (self.files.get(from)?, self.files.get(to)?);
         let had_set_ids = Status::of(&target.lower)?.has_set_ids();
         // One call, as a program would make it: what is left over is asked for again.
-        let length = usize::try_from(length).unwrap_or(usize::MAX).min(1 << 30);
+        let length = usize::try_from(length).unwrap_or(usize::MAX).min(COPY_BYTES_MAX);
         let copied =
             copy_file_range(&source.lower, Some(&mut from_offset), &target.lower, Some(&mut to_offset), length)?;
         if copied > 0 {

@@ -9,6 +9,7 @@ use uinotify_core::{Entry, FsEvent, ObjectId};
 
 use super::FileSystem;
 use crate::fuse::device::{Device, Received};
+use crate::fuse::nodes::Node;
 use crate::fuse::request::{NodeId, Request};
 use crate::fuse::sink::Sink;
 use crate::fuse::system_call::SystemCall;
@@ -28,6 +29,9 @@ pub(super) struct Leaving {
 
 /// With more open files it is not worth while to look at each.
 const OPEN_FILES_MAX: usize = 64;
+
+/// How much is read ahead: many writes may be queued.
+const AHEAD_BYTES_MAX: usize = 64 << 20;
 
 /// How often to look for a thread that is about to return from its call, or computes.
 const LOOKS_MAX: u32 = 40;
@@ -74,6 +78,9 @@ impl FileSystem {
             // An open file keeps the directory of its name: its RELEASE is on the way.
             if self.is_directory_of_open_file(node) {
                 self.waiting.push(node);
+                if let Some(leaving) = self.leaving.take_if(|leaving| leaving.node == node) {
+                    tell_deleted(&leaving, sink);
+                }
                 return;
             }
             self.gone(node, sink);
@@ -111,7 +118,9 @@ impl FileSystem {
         }
         let mut spare = std::mem::take(&mut self.spare);
         spare.resize(self.data.len() + 4096, 0);
+        let mut ahead_bytes: usize = self.ahead.iter().map(Vec::len).sum();
         while (self.leaving.is_some() || !self.held.is_empty())
+            && ahead_bytes < AHEAD_BYTES_MAX
             && let Received::Request(length) = device.receive(&mut spare)?
         {
             let message = spare.get(..length).unwrap_or_default();
@@ -119,7 +128,10 @@ impl FileSystem {
                 Some(request) if request.operation.forgets() => {
                     self.answer(device, &request, sink)?;
                 }
-                _ => self.ahead.push_back(message.into()),
+                _ => {
+                    ahead_bytes += message.len();
+                    self.ahead.push_back(message.into());
+                }
             }
         }
         self.spare = spare;
@@ -157,7 +169,9 @@ impl FileSystem {
     /// Somebody holds the object: its end is told later.
     pub(super) fn tell_left(&mut self, sink: &mut dyn Sink) {
         if let Some(leaving) = self.leaving.take() {
-            self.held.insert(leaving.node);
+            if self.nodes.get(leaving.node).is_some_and(Node::is_looked_up) {
+                self.held.insert(leaving.node);
+            }
             tell_deleted(&leaving, sink);
             self.let_go_of_directories(sink);
         }

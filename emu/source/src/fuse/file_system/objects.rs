@@ -28,7 +28,9 @@ impl FileSystem {
         }
         self.looked_up.remove(&asker.thread);
         let (node, status) = self.find(directory, name, asker)?;
-        if let Some(name) = self.names.find(directory, name.to_bytes()) {
+        if asker.thread != 0
+            && let Some(name) = self.names.find(directory, name.to_bytes())
+        {
             self.looked_up.insert(asker.thread, name);
         }
         Ok(self.entry(directory, node, &status))
