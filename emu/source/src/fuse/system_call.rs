@@ -19,11 +19,14 @@ const PATIENCE: Duration = Duration::from_millis(20);
 const READERS_MAX: usize = 16;
 static READERS: AtomicUsize = AtomicUsize::new(0);
 
-/// /proc/PID/syscall of a thread.
-fn line_of(thread: u32) -> Option<String> {
+/// procfs has not answered in time.
+struct Late;
+
+/// /proc/PID/syscall of a thread; none where it may not be read.
+fn line_of(thread: u32) -> Result<Option<String>, Late> {
     if READERS.fetch_add(1, Ordering::AcqRel) >= READERS_MAX {
         READERS.fetch_sub(1, Ordering::AcqRel);
-        return None;
+        return Err(Late);
     }
     let (sender, receiver) = bounded(1);
     let read = move || {
@@ -34,9 +37,9 @@ fn line_of(thread: u32) -> Option<String> {
     };
     if thread::Builder::new().name("procfs".into()).spawn(read).is_err() {
         READERS.fetch_sub(1, Ordering::AcqRel);
-        return None;
+        return Err(Late);
     }
-    receiver.recv_timeout(PATIENCE).ok()?.ok()
+    receiver.recv_timeout(PATIENCE).map(Result::ok).map_err(|_| Late)
 }
 
 /// Number and arguments.
@@ -50,7 +53,7 @@ pub(super) struct SystemCall {
 impl SystemCall {
     /// None for a page fault of the program itself, and where procfs does not tell us, who then need the right to trace the thread.
     pub(super) fn of(thread: u32) -> Option<Self> {
-        Self::parse(&line_of(thread)?)
+        Self::parse(&line_of(thread).ok()??)
     }
 
     /// Where the file of the descriptor is now, by the name by which it was opened. If that is gone, where it was.
@@ -61,7 +64,11 @@ impl SystemCall {
 
     /// Whether a thread may still be in a call that removes a name. One that runs may be.
     pub(super) fn may_be_in_removal(thread: u32) -> bool {
-        let Some(line) = line_of(thread) else { return false };
+        let line = match line_of(thread) {
+            Ok(Some(line)) => line,
+            Ok(None) => return false,
+            Err(Late) => return true,
+        };
         let old = if cfg!(target_arch = "x86_64") { &[82, 84, 87][..] } else { &[] };
         let new = [libc::SYS_unlinkat, libc::SYS_renameat, libc::SYS_renameat2];
         line.starts_with("running")
