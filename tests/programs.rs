@@ -14,6 +14,8 @@ mod command_line;
 mod compiled;
 #[path = "programs/crates.rs"]
 mod crates;
+#[path = "programs/inside.rs"]
+mod inside;
 #[path = "programs/java.rs"]
 mod java;
 #[path = "programs/javascript.rs"]
@@ -50,12 +52,21 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     for case in cases() {
         let play = case.play;
-        trials.push(trial(&arguments, case.name, case.needs, move || compare(play)));
+        trials.push(trial(&arguments, case.name, case.needs, move || compare(play, &Subject::EMULATED)));
+        if !NOT_IN_TREES.contains(&case.name) {
+            let (name, needs) = (format!("tree::{}", case.name), [&[Need::Tree], case.needs].concat());
+            trials.push(trial(&arguments, &name, &needs, move || compare(play, &[Subject::Tree])));
+        }
     }
     let (name, needs) = ("inotifywait::next_wd_beside_ps", &[Need::Inotifywait]);
     trials.push(trial(&arguments, name, needs, command_line::next_wd_beside_ps));
+    let (name, needs) = ("tree::tail::polls", &[Need::Tree, Need::Tail]);
+    trials.push(trial(&arguments, name, needs, command_line::tail_polls_in_a_tree));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
+
+/// The first has a test of its own, and the second works in folders of its own.
+const NOT_IN_TREES: [&str; 2] = ["tail::follow_by_name", "systemd::own_test"];
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -82,9 +93,9 @@ fn trial(
     Trial::test(name, runner).with_ignored_flag(reason.is_some())
 }
 
-fn compare(play: fn(Subject) -> Result<String, Failed>) -> Outcome {
+fn compare(play: fn(Subject) -> Result<String, Failed>, subjects: &[Subject]) -> Outcome {
     let native = play(Subject::Native)?;
-    for subject in Subject::EMULATED {
+    for &subject in subjects {
         let emulated = play(subject)?;
         if native != emulated {
             return Err(format!("--- native\n{native}--- {subject:?}\n{emulated}").into());

@@ -5,7 +5,7 @@
 //!
 //! | Variable | Meaning |
 //! | --- | --- |
-//! | `UINOTIFY_ROUNDS` | rounds of all kinds together, 100000 |
+//! | `UINOTIFY_ROUNDS` | rounds of all kinds outside trees together, 100000; in trees a third of that more |
 //! | `UINOTIFY_SEED` | seed of the rounds, to see those of an earlier run again |
 
 use std::path::Path;
@@ -82,6 +82,7 @@ fn main() -> Result<ExitCode> {
         run_program(name, Path::new(folder), rest)?;
         return Ok(ExitCode::SUCCESS);
     }
+    let arguments = Arguments::from_args();
     let (rounds, seed) = (rounds_in_all()?, seed()?);
     let share = move |percent: u64| (rounds * percent / 100).max(1);
     let mut trials = vec![
@@ -94,6 +95,20 @@ fn main() -> Result<ExitCode> {
         ),
         trial("rounds::past_the_shim_events_are_missed", Program::new("control").argument(2000_u64).argument(seed)),
     ];
+    let no_tree = uinotify_harness::needs::Need::Fuse.probe().err();
+    if let (Some(reason), false) = (&no_tree, arguments.list) {
+        println!("ignored: tree::rounds, and others: {reason:#}");
+    }
+    let in_tree = |name, percent, seed: u64| Program::new(name).in_tree().argument(share(percent)).argument(seed);
+    for (name, program) in [
+        ("tree::rounds", in_tree("rounds_in_tree", 10, seed + 2)),
+        ("tree::rounds_by_request", in_tree("rounds_in_tree", 4, seed + 3).by_request()),
+        ("tree::rounds_in_fast_mode", in_tree("rounds_in_tree", 4, seed + 4).options(&["--mode", "fast"])),
+        ("tree::two_writers", in_tree("writers", 10, seed + 2)),
+        ("tree::two_writers_by_request", in_tree("writers", 4, seed + 3).by_request()),
+    ] {
+        trials.push(trial(name, program).with_ignored_flag(no_tree.is_some()));
+    }
     // Only what the shim holds beside the instance can be taken from it.
     trials.push(trial("queue::edges_come_beside_a_reader", Program::new("edges_beside")));
     trials.push(trial("scarcity::full_table_of_descriptors", Program::new("full_table")));
@@ -106,7 +121,7 @@ fn main() -> Result<ExitCode> {
         trials.push(trial(name, program.clone()));
         trials.push(trial(by_request, program.by_request()));
     }
-    Ok(libtest_mimic::run(&Arguments::from_args(), trials).exit_code())
+    Ok(libtest_mimic::run(&arguments, trials).exit_code())
 }
 
 /// What is run once with the shim's aids and once by request.
@@ -204,8 +219,15 @@ fn seed() -> Result<u64> {
 fn run_program(name: &str, folder: &Path, arguments: &[String]) -> Result<()> {
     let numbers: Vec<u64> = arguments.iter().map(|argument| argument.parse()).collect::<Result<_, _>>()?;
     match (name, &numbers[..]) {
-        ("rounds", &[rounds, seed]) => rounds::rounds(folder, rounds::Settings { rounds, seed, is_control: false }),
-        ("control", &[rounds, seed]) => rounds::rounds(folder, rounds::Settings { rounds, seed, is_control: true }),
+        ("rounds", &[rounds, seed]) => {
+            rounds::rounds(folder, rounds::Settings { rounds, seed, is_control: false, is_in_tree: false })
+        }
+        ("rounds_in_tree", &[rounds, seed]) => {
+            rounds::rounds(folder, rounds::Settings { rounds, seed, is_control: false, is_in_tree: true })
+        }
+        ("control", &[rounds, seed]) => {
+            rounds::rounds(folder, rounds::Settings { rounds, seed, is_control: true, is_in_tree: false })
+        }
         ("buffers", []) => memory::buffers(folder),
         ("bad_pages", []) => memory::bad_pages(folder),
         ("reading_threads", &[seed]) => readers::threads(folder, seed),

@@ -95,6 +95,21 @@ fn tail(subject: Subject) -> Result<String, Failed> {
     running.until(END)
 }
 
+/// DIFF-40: it asks for the type of the file system, and takes one of FUSE for one that others change elsewhere.
+pub(super) fn tail_polls_in_a_tree() -> Outcome {
+    let room = Room::new(Subject::Tree)?;
+    let log = room.tree().join("log");
+    fs::write(&log, "before\n")?;
+    let running = room.start(&["tail", "-s", "0.05", "-F", log.to_str().ok_or("a UTF-8 path")?])?;
+    running.said("before")?;
+    append(&log, "first")?;
+    running.said("first")?;
+    let watched: Vec<_> = running.emulated_groups().into_iter().flat_map(|group| group.watches).collect();
+    assert!(watched.is_empty(), "{watched:?}");
+    append(&log, END)?;
+    running.until(END).map(|_| ())
+}
+
 /// The change is made now and then until it is seen: at its start the program throws away what happens until nothing has for
 /// a while.
 fn entr(subject: Subject) -> Result<String, Failed> {

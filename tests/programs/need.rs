@@ -8,6 +8,8 @@ use std::sync::{LazyLock, Mutex};
 /// A program that not every machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Need {
+    /// Rights to mount and to enter mount name spaces, and /dev/fuse.
+    Tree,
     /// Of inotify-tools.
     Inotifywait,
     /// Of GNU coreutils: others poll.
@@ -60,6 +62,8 @@ impl Need {
 
     fn attempt(self) -> Result<(), String> {
         match self {
+            Self::Tree if !nix::unistd::geteuid().is_root() => Err("not root".to_owned()),
+            Self::Tree => uinotify_harness::needs::Need::Fuse.probe().map_err(|error| format!("{error:#}")),
             // Its exit status after `--help` is not the same in all versions.
             Self::Inotifywait => starts("inotifywait", "inotify-tools"),
             Self::Tail => match output("tail", &["--version"]) {

@@ -15,6 +15,7 @@ use nix::unistd::{Pid, getpgid};
 use tempfile::TempDir;
 use uinotify_host::status::{EmulatorStatus, GroupStatus};
 
+use crate::inside::Inside;
 use crate::need::with_node_packages;
 
 pub(super) type Outcome = Result<(), Failed>;
@@ -37,10 +38,12 @@ pub(super) enum Subject {
     Served,
     /// The library alone.
     Bare,
+    /// `uinotify run --tree`: the folder is seen through the emulator's file system, and nothing else is watched.
+    Tree,
 }
 
 impl Subject {
-    /// Those that are compared with the kernel.
+    /// Those that are compared with the kernel on a plain folder.
     pub(super) const EMULATED: [Self; 3] = [Self::Run, Self::Served, Self::Bare];
 }
 
@@ -54,7 +57,10 @@ const UNDER_LIBRARY: &str = r#"LD_PRELOAD="$("$0" library)" && export LD_PRELOAD
 pub(super) struct Room {
     subject: Subject,
     server: Option<Server>,
+    /// While it is there, this thread sees what the program sees.
+    inside: Option<Inside>,
     folder: TempDir,
+    runtime: TempDir,
 }
 
 /// `uinotify serve`, for one trial.
@@ -68,7 +74,8 @@ pub(super) struct Running {
 
 impl Room {
     pub(super) fn new(subject: Subject) -> Result<Self, Failed> {
-        let mut room = Self { subject, server: None, folder: tempfile::tempdir()? };
+        let mut room =
+            Self { subject, server: None, inside: None, folder: tempfile::tempdir()?, runtime: tempfile::tempdir()? };
         fs::create_dir(room.tree())?;
         if subject == Subject::Served {
             let socket = room.socket();
@@ -103,10 +110,15 @@ impl Room {
     }
 
     /// Starts `program`, under `uinotify run` with these options.
-    pub(super) fn start_with(self, options: &[&str], program: &[&str], input: Stdio) -> Result<Running, Failed> {
+    pub(super) fn start_with(mut self, options: &[&str], program: &[&str], input: Stdio) -> Result<Running, Failed> {
         let mut command = match self.subject {
             Subject::Native => Command::new(program[0]),
             Subject::Run => self.uinotify(&[&["run"], options, &["--", program[0]]].concat()),
+            Subject::Tree => {
+                let folder = self.folder.path().to_str().expect("UTF-8");
+                let tree = ["run", "--source", "fuse", "--tree", folder];
+                self.uinotify(&[&tree, options, &["--", program[0]]].concat())
+            }
             Subject::Served => {
                 let mut command = Command::new("sh");
                 command.args(["-c", UNDER_SERVER, env!("CARGO_BIN_EXE_uinotify"), &self.socket(), program[0]]);
@@ -122,6 +134,9 @@ impl Room {
         let output = OpenOptions::new().append(true).create(true).open(self.beside("output"))?;
         command.args(&program[1..]).stdin(input).stdout(output.try_clone()?).stderr(output);
         let child = self.prepare(&mut command).process_group(0).spawn()?;
+        if self.subject == Subject::Tree {
+            self.inside = Some(Inside::of_child(child.id())?);
+        }
         Ok(Running { child, room: self })
     }
 
@@ -135,7 +150,7 @@ impl Room {
         for name in ["LD_PRELOAD", "UINOTIFY_SOCKET", "UINOTIFY_DISABLE", "UINOTIFY_LOG", "UINOTIFY_SETTLE"] {
             command.env_remove(name);
         }
-        with_node_packages(command).env("XDG_RUNTIME_DIR", self.folder.path()).env("LC_ALL", "C")
+        with_node_packages(command).env("XDG_RUNTIME_DIR", self.runtime.path()).env("LC_ALL", "C")
     }
 }
 
@@ -203,7 +218,7 @@ impl Running {
     fn watch_count(&self) -> usize {
         match self.room.subject {
             Subject::Native => self.kernel_watches(),
-            Subject::Run | Subject::Served | Subject::Bare => self.emulated_watches().len(),
+            Subject::Run | Subject::Served | Subject::Bare | Subject::Tree => self.emulated_watches().len(),
         }
     }
 

@@ -312,6 +312,19 @@ pub(crate) fn events(bytes: &[u8]) -> Vec<Event> {
     Events(bytes).collect()
 }
 
+/// The same bytes with 1 for each cookie: the numbers are the kernel's own, or ours.
+pub(crate) fn with_equal_cookies(mut bytes: Vec<u8>) -> Vec<u8> {
+    let mut at = 0;
+    while let Some(header) = bytes.get_mut(at..at + 16) {
+        if header[8..12] != [0; 4] {
+            header[8..12].copy_from_slice(&1_u32.to_ne_bytes());
+        }
+        let length = u32::from_ne_bytes([header[12], header[13], header[14], header[15]]);
+        at += 16 + length as usize;
+    }
+    bytes
+}
+
 struct Events<'a>(&'a [u8]);
 
 impl Iterator for Events<'_> {

@@ -81,6 +81,8 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
     /// Asks past the shim, and counts misses instead of failing.
     pub(crate) is_control: bool,
+    /// Nothing can be written while the emulator is stopped: it does that itself.
+    pub(crate) is_in_tree: bool,
 }
 
 struct Reader {
@@ -91,6 +93,7 @@ struct Reader {
     report: RawFd,
     random: Random,
     is_control: bool,
+    is_in_tree: bool,
 }
 
 /// Runs rounds until as many have produced events, and says how many were missed.
@@ -119,6 +122,7 @@ pub(crate) fn rounds(folder: &Path, settings: Settings) -> Result<()> {
         report: report.as_raw_fd(),
         random: Random::new(settings.seed),
         is_control: settings.is_control,
+        is_in_tree: settings.is_in_tree,
     };
     let writer = process::start(|| {
         serve(folder, &reader.order, File::from(reporter.try_clone().expect("a descriptor")), emulator);
@@ -201,6 +205,7 @@ impl Reader {
                 self.kernel.ask(round.question)?
             };
             self.take_report(round)?;
+            let (emulated, kernel) = (self.comparable(emulated), self.comparable(kernel));
             let is_missed = is_missed(round.question, &emulated, &kernel);
             // Where all merged into what was there already nothing could be missed.
             if queued != before || is_missed {
@@ -277,7 +282,7 @@ impl Reader {
             operations: if random.once_in(64) { 50 + random.below(600) } else { 1 + random.below(3) },
             handover,
             stop: match random.below(64) {
-                0 if can_stop => STOP_BEFORE,
+                0 if can_stop && !self.is_in_tree => STOP_BEFORE,
                 1 if can_stop => STOP_AFTER,
                 _ => STOP_NEVER,
             },
@@ -347,6 +352,14 @@ impl Reader {
         }
     }
 
+    /// In a tree renames are counted by the emulator and not by the kernel.
+    fn comparable(&self, answer: Answer) -> Answer {
+        match answer {
+            Answer::Bytes(bytes) if self.is_in_tree => Answer::Bytes(bytes.map(call::with_equal_cookies)),
+            answer => answer,
+        }
+    }
+
     fn read_all(&self, subject: &Subject) -> Vec<u8> {
         let mut all = Vec::new();
         while let Ok(bytes) = subject.read(DRAIN_ROOM) {
@@ -365,7 +378,10 @@ impl Reader {
         while reads > 0 {
             reads -= 1;
             let room = if reads < 8 { 16 + self.random.below(300) as usize } else { DRAIN_ROOM };
-            let (emulated, kernel) = (self.emulated.read(room), self.kernel.read(room));
+            let [emulated, kernel] = [&self.emulated, &self.kernel].map(|subject| {
+                let bytes = subject.read(room);
+                if self.is_in_tree { bytes.map(call::with_equal_cookies) } else { bytes }
+            });
             if emulated != kernel {
                 let (emulated, kernel) = (call::show(&emulated), call::show(&kernel));
                 return Ok(Err(format!(

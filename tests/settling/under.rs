@@ -20,6 +20,7 @@ pub(crate) struct Program {
     environment: Vec<(&'static str, String)>,
     unheard: Option<Unheard>,
     other: Option<PathBuf>,
+    is_in_tree: bool,
 }
 
 /// What becomes of what is said on standard error.
@@ -33,7 +34,15 @@ pub(crate) enum Unheard {
 
 impl Program {
     pub(crate) fn new(name: &'static str) -> Self {
-        Self { name, arguments: Vec::new(), options: Vec::new(), environment: Vec::new(), unheard: None, other: None }
+        Self {
+            name,
+            arguments: Vec::new(),
+            options: Vec::new(),
+            environment: Vec::new(),
+            unheard: None,
+            other: None,
+            is_in_tree: false,
+        }
     }
 
     /// Another program than this test.
@@ -49,6 +58,12 @@ impl Program {
     /// Of `uinotify run`.
     pub(crate) fn options(mut self, options: &[&'static str]) -> Self {
         self.options.extend(options);
+        self
+    }
+
+    /// Its folder is shown through the emulator's file system, from which alone its events come.
+    pub(crate) fn in_tree(mut self) -> Self {
+        self.is_in_tree = true;
         self
     }
 
@@ -77,7 +92,11 @@ impl Program {
         // Files, not pipes: who reads a pipe to its end waits for an emulator that was left stopped.
         let file = File::create(&output)?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_uinotify"));
-        command.arg("run").args(&self.options).arg("--");
+        command.arg("run").args(&self.options);
+        if self.is_in_tree {
+            command.args(["--source", "fuse", "--tree"]).arg(&folder);
+        }
+        command.arg("--");
         match &self.other {
             Some(file) => command.arg(file),
             None => command.arg(std::env::current_exe()?).arg(ARGUMENT).arg(self.name).arg(&folder),

@@ -168,7 +168,7 @@ fn folders(folder: &Path) -> Result<String> {
             4 => fs::rename(&one, &other),
             5 => fs::hard_link(&one, &other),
             6 => fs::remove_file(&one).or_else(|_| fs::remove_dir(&one)),
-            _ => std::os::unix::fs::symlink(&one.file_name().unwrap_or_default(), &other),
+            _ => std::os::unix::fs::symlink(one.file_name().unwrap_or_default(), &other),
         };
         said += &done.map_or_else(|error| format!("{:?} ", error.raw_os_error()), |()| "done ".to_owned());
     }

@@ -16,17 +16,17 @@ pub(super) fn main(arguments: &[String]) -> ExitCode {
         ["talk"] => talk(),
         ["leave"] => leave(),
         ["traffic", writer, folder, journal] => crate::death::traffic(writer, folder.as_ref(), journal.as_ref()),
-        ["exercise", name, folder] => return ended(crate::exercise::perform(name, folder.as_ref())),
+        ["exercise", name, folder] => return ended(&crate::exercise::perform(name, folder.as_ref())),
         ["compare", outside, inside] => {
-            return ended(crate::tree::compare_views(outside.as_ref(), inside.as_ref()));
+            return ended(&crate::tree::compare_views(outside.as_ref(), inside.as_ref()));
         }
         _ => panic!("no such helper: {arguments:?}"),
     }
     ExitCode::SUCCESS
 }
 
-fn ended(result: anyhow::Result<()>) -> ExitCode {
-    if let Err(error) = &result {
+fn ended(result: &anyhow::Result<()>) -> ExitCode {
+    if let Err(error) = result {
         eprintln!("{error:#}");
     }
     ExitCode::from(u8::from(result.is_err()))

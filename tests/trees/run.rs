@@ -146,6 +146,18 @@ fn the_runtime_folder_may_be_in_the_tree() -> Outcome {
     assert_eq!(talk.tell(&["watch", text(room.folder.path())]), "wd 1");
     talk.done(&["write", text(&room.path("file")), "text"]);
     assert_eq!(talk.tell(&["events"]), events_of_writing("file"));
+    drop(talk);
+    // Nor does `ps` find it by its path there, and take it for one that was left.
+    let uinotify = env!("CARGO_BIN_EXE_uinotify");
+    let shell = format!("{uinotify} ps; {uinotify} ps");
+    let ended = room.run(&["--tree", text(room.folder.path())], &["sh", "-c", &shell]);
+    assert_eq!(
+        ended.stdout.lines().filter(|line| line.contains(&shell)).count(),
+        2,
+        "{}{}",
+        ended.stdout,
+        ended.stderr
+    );
     Ok(())
 }
 

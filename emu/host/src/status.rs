@@ -1,10 +1,15 @@
 //! What `uinotify ps` shows, and how it is asked for.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, socket};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, recv, socket, sockopt,
+};
+use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 use uinotify_wire::{Reply, Request, RequestKind};
 
@@ -84,6 +89,13 @@ impl WatchStatus {
     }
 }
 
+/// Connects to the abstract name that is the same as the path, which any user might have taken.
+fn connect_by_name(connection: &OwnedFd, socket_path: &Path) -> Result<(), Errno> {
+    connect(connection.as_raw_fd(), &UnixAddr::new_abstract(socket_path.as_os_str().as_bytes())?)?;
+    let listener = getsockopt(connection, sockopt::PeerCredentials)?;
+    if listener.uid() == geteuid().as_raw() { Ok(()) } else { Err(Errno::ECONNREFUSED) }
+}
+
 /// Asks the emulator at `socket` for its state.
 ///
 /// # Errors
@@ -92,7 +104,11 @@ impl WatchStatus {
 /// too many others; `InvalidData` for an answer that is none.
 pub fn query_status(socket_path: &Path) -> io::Result<EmulatorStatus> {
     let connection = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
-    connect(connection.as_raw_fd(), &UnixAddr::new(socket_path)?)?;
+    match connect(connection.as_raw_fd(), &UnixAddr::new(socket_path)?) {
+        // Through another file system, such as a tree of ours, nobody seems to listen at the path.
+        Err(Errno::ECONNREFUSED) => connect_by_name(&connection, socket_path)?,
+        connected => connected?,
+    }
     frame::send(connection.as_fd(), [&Request::new(RequestKind::Status, 0, 0).header(), &[]], &[])?;
     let mut text = Vec::new();
     let mut packet = vec![0; PACKET_BYTES];
