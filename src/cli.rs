@@ -15,7 +15,7 @@ use crate::notice::notice;
 use crate::run::EXIT_OWN_ERROR;
 use crate::settings::Settings;
 use crate::tree::Tree;
-use crate::{emulate, env, fdinfo, images, mount, number, process, ps, run, serve, shim_file};
+use crate::{dump, emulate, env, fdinfo, images, mount, number, process, ps, run, serve, shim_file};
 
 /// Exit status of a command other than `run` that has failed.
 const EXIT_FAILURE: u8 = 1;
@@ -59,6 +59,10 @@ enum Command {
     Ps(PsArguments),
     /// Print /proc/PID/fdinfo/FD of emulated inotify descriptors, as the process sees it
     Fdinfo(FdinfoArguments),
+    /// Write all that there is of emulated inotify instances as a checkpoint (JSON), while their programs go on
+    ///
+    /// Watches with their numbers, masks and objects, the cursor, unread events, limits, descriptors: docs/checkpoint-schema.json.
+    Dump(dump::Arguments),
     /// Show, check and change what CRIU's images have of inotify
     Images(images::Arguments),
 }
@@ -379,6 +383,7 @@ pub fn main() -> ExitCode {
         Command::Umount(arguments) => exit_code(mount::unmount(&arguments.point, arguments.lazy)),
         Command::Ps(arguments) => exit_code(ps::ps(arguments.json, arguments.socket.as_deref())),
         Command::Fdinfo(arguments) => exit_code(fdinfo::fdinfo(arguments.pid, arguments.fd)),
+        Command::Dump(arguments) => exit_code(dump::run(arguments)),
         Command::Images(arguments) => match images::images(arguments.command) {
             Ok(status) => ExitCode::from(status),
             Err(error) => exit_code(Err(error)),

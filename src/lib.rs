@@ -5,7 +5,9 @@
 //! ([`tree`]), and shows what emulators are doing ([`ps`], [`fdinfo`]). What a checkpointer has
 //! written of instances is shown and changed by [`images`].
 
+pub mod checkpoint;
 pub mod cli;
+pub mod dump;
 pub mod emulate;
 pub mod env;
 mod environment;

@@ -1,9 +1,10 @@
 //! What `uinotify ps` shows, and how it is asked for.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, socket};
 use serde::{Deserialize, Serialize};
 use uinotify_wire::{Reply, Request, RequestKind};
@@ -93,20 +94,28 @@ impl WatchStatus {
 pub fn query_status(socket_path: &Path) -> io::Result<EmulatorStatus> {
     let connection = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
     connect(connection.as_raw_fd(), &UnixAddr::new(socket_path)?)?;
-    frame::send(connection.as_fd(), [&Request::new(RequestKind::Status, 0, 0).header(), &[]], &[])?;
-    let mut text = Vec::new();
-    let mut packet = vec![0; PACKET_BYTES];
-    loop {
-        match recv(connection.as_raw_fd(), &mut packet, MsgFlags::empty())? {
-            0 => break,
-            length => text.extend_from_slice(&packet[..length]),
-        }
-    }
-    if let Some(Reply { errno: errno @ 1.., .. }) = text.first_chunk().and_then(Reply::parse) {
-        return Err(io::Error::from_raw_os_error(errno.cast_signed()));
-    }
+    let text = receive_description(connection.as_fd(), &Request::new(RequestKind::Status, 0, 0))?;
     serde_json::from_slice(&text).map_err(|error| {
         let problem = format!("the emulator at {} gave no description of itself: {error}", socket_path.display());
         io::Error::new(io::ErrorKind::InvalidData, problem)
     })
+}
+
+/// Asks for something that is told up to the end of the connection.
+pub(crate) fn receive_description(connection: BorrowedFd<'_>, request: &Request<'_>) -> io::Result<Vec<u8>> {
+    frame::send(connection, [&request.header(), &[]], &[])?;
+    let mut text = Vec::new();
+    let mut packet = vec![0; PACKET_BYTES];
+    loop {
+        match recv(connection.as_raw_fd(), &mut packet, MsgFlags::empty()) {
+            Ok(0) => break,
+            Ok(length) => text.extend_from_slice(&packet[..length]),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    match text.first_chunk().and_then(Reply::parse) {
+        Some(Reply { errno: errno @ 1.., .. }) => Err(io::Error::from_raw_os_error(errno.cast_signed())),
+        _ => Ok(text),
+    }
 }
