@@ -15,7 +15,9 @@ use crate::notice::notice;
 use crate::run::EXIT_OWN_ERROR;
 use crate::settings::Settings;
 use crate::tree::Tree;
-use crate::{dump, emulate, env, fdinfo, images, mount, number, process, ps, run, serve, shim_file};
+use crate::{
+    checkpoint, dump, emulate, env, fdinfo, images, mount, number, process, ps, restore, run, serve, shim_file,
+};
 
 /// Exit status of a command other than `run` that has failed.
 const EXIT_FAILURE: u8 = 1;
@@ -63,6 +65,9 @@ enum Command {
     ///
     /// Watches with their numbers, masks and objects, the cursor, unread events, limits, descriptors: docs/checkpoint-schema.json.
     Dump(dump::Arguments),
+    /// Rebuild the instances of a checkpoint, and run a program that finds them open under their old numbers
+    #[command(long_about = RESTORE)]
+    Restore(RestoreArguments),
     /// Show, check and change what CRIU's images have of inotify
     Images(images::Arguments),
 }
@@ -112,6 +117,101 @@ struct RunArguments {
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
+}
+
+const RESTORE: &str = "\
+Rebuild the instances of a checkpoint, and run a program that finds them open under their old numbers
+
+Their watches are made by the calls that a program makes. Then come the unread events, the cursor, the limits. An object that is not \
+where it was is told of; nothing is left of what fails half way. Without a program the instances end at once: to see whether they \
+can be rebuilt, and how long it takes. The exit status is the program's, as for `run`; without one 0, 3 if --verify has found a \
+difference, and 125 if uinotify failed.";
+
+#[derive(Args)]
+struct RestoreArguments {
+    /// The checkpoint, - for standard input
+    #[arg(value_name = "FILE")]
+    checkpoint: PathBuf,
+
+    /// Only the instance with this number in the checkpoint
+    #[arg(long, value_name = "ID")]
+    group: Option<u64>,
+
+    /// Walk as a checkpointer does: in ascending order with the ioctl, or by adding and removing until the number comes round
+    #[arg(long, value_enum, value_name = "WAY")]
+    via: Option<ViaArgument>,
+
+    /// End the loop after so many steps, and say how long all of it would take
+    #[arg(long, value_name = "N", value_parser = number::count)]
+    max_steps: Option<u64>,
+
+    /// Compare what was rebuilt with the checkpoint; no program is run if there is a difference
+    #[arg(long)]
+    verify: bool,
+
+    /// What to do about an object that is not where it was
+    #[arg(long, value_enum, value_name = "POLICY", default_value_t = MissingArgument::Fail)]
+    missing: MissingArgument,
+
+    /// Rebuild in the server at this path
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["source", "next_wd", "limit", "setnextwd"])]
+    socket: Option<PathBuf>,
+
+    #[command(flatten)]
+    emulator: EmulatorArguments,
+
+    /// The program and its arguments
+    #[arg(trailing_var_arg = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ViaArgument {
+    /// INOTIFY_IOC_SETNEXTWD before each watch
+    Ioctl,
+    /// Adding and removing a watch
+    Loop,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum MissingArgument {
+    /// Rebuild nothing
+    Fail,
+    /// Leave its watch out
+    Skip,
+    /// Watch what is at its path now
+    Path,
+    /// Watch the object itself, wherever it is now (root only)
+    Handle,
+}
+
+impl From<RestoreArguments> for restore::Options {
+    fn from(arguments: RestoreArguments) -> Self {
+        let RestoreArguments { checkpoint, group, via, max_steps, verify, missing, socket, emulator, command } =
+            arguments;
+        Self {
+            checkpoint,
+            group,
+            rebuild: checkpoint::Options {
+                via: match via {
+                    None => checkpoint::Via::Exact,
+                    Some(ViaArgument::Ioctl) => checkpoint::Via::Ioctl,
+                    Some(ViaArgument::Loop) => checkpoint::Via::Loop,
+                },
+                missing: match missing {
+                    MissingArgument::Fail => checkpoint::Missing::Fail,
+                    MissingArgument::Skip => checkpoint::Missing::Skip,
+                    MissingArgument::Path => checkpoint::Missing::Path,
+                    MissingArgument::Handle => checkpoint::Missing::Handle,
+                },
+                steps_max: max_steps.unwrap_or(u64::MAX),
+            },
+            verify,
+            socket,
+            settings: emulator.into(),
+            command,
+        }
+    }
 }
 
 #[derive(Args)]
@@ -384,6 +484,13 @@ pub fn main() -> ExitCode {
         Command::Ps(arguments) => exit_code(ps::ps(arguments.json, arguments.socket.as_deref())),
         Command::Fdinfo(arguments) => exit_code(fdinfo::fdinfo(arguments.pid, arguments.fd)),
         Command::Dump(arguments) => exit_code(dump::run(arguments)),
+        Command::Restore(arguments) => match restore::run(&arguments.into()) {
+            Ok(status) => ExitCode::from(status),
+            Err(error) => {
+                notice(format!("{error:#}"));
+                ExitCode::from(EXIT_OWN_ERROR)
+            }
+        },
         Command::Images(arguments) => match images::images(arguments.command) {
             Ok(status) => ExitCode::from(status),
             Err(error) => exit_code(Err(error)),

@@ -21,6 +21,7 @@ pub mod number;
 mod process;
 pub mod program;
 pub mod ps;
+pub mod restore;
 pub mod run;
 pub mod runtime_folder;
 pub mod serve;

@@ -108,11 +108,12 @@ fn complete(checkpoint: &mut Checkpoint, held: &[Held]) {
     for instance in &mut checkpoint.instances {
         holders::fill(instance, held);
         for watch in &mut instance.watches {
-            match search.find(watch) {
+            let Err(lost) = search.find(watch) else { continue };
+            match lost.whereabouts {
                 // One that this user may not look at is where it was, as far as they know.
-                Ok(_) | Err((Whereabouts::Unseen(_), _)) => {}
-                Err((Whereabouts::Moved(path), _)) => watch.path = Some(path),
-                Err(_) => watch.path = None,
+                Whereabouts::Unseen(_) => {}
+                Whereabouts::Moved(path) => watch.path = Some(path),
+                _ => watch.path = None,
             }
         }
     }

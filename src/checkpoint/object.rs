@@ -80,6 +80,16 @@ pub(super) struct Found {
     pub(super) path: Vec<u8>,
 }
 
+/// What became of an object that is not at its path, and what there is in its place.
+#[derive(Debug)]
+pub(super) struct Lost {
+    pub(super) whereabouts: Whereabouts,
+    /// Another object at its path.
+    pub(super) at_path: Option<Found>,
+    /// The object itself, by its handle.
+    pub(super) by_handle: Option<Found>,
+}
+
 /// Looks for objects.
 #[derive(Debug, Default)]
 pub(super) struct Search {
@@ -87,10 +97,13 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// The object of a watch at its path. Else what became of it, and what there is in its place: by its handle the object itself, or
-    /// another one at its path.
-    pub(super) fn find(&mut self, watch: &Watch) -> Result<Found, (Whereabouts, Option<Found>)> {
-        let mut other = None;
+    /// The object of a watch at its path.
+    ///
+    /// # Errors
+    ///
+    /// It is not there.
+    pub(super) fn find(&mut self, watch: &Watch) -> Result<Found, Box<Lost>> {
+        let mut at_path = None;
         let mut refusal = None;
         if let Some(ByteString(path)) = &watch.path {
             // A symbolic link may have been watched itself.
@@ -99,26 +112,24 @@ impl Search {
                     Ok(object) if is_object_of(object.as_fd(), watch) => {
                         return Ok(Found { object, path: path.clone() });
                     }
-                    Ok(object) => other = other.or(Some(Found { object, path: path.clone() })),
+                    Ok(object) => at_path = at_path.or(Some(Found { object, path: path.clone() })),
                     Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {}
                     Err(errno) => refusal = Some(errno),
                 }
             }
         }
         let by_handle = watch.handle.as_ref().and_then(|handle| self.mounts.open(watch.device, handle).ok());
-        if let Some(object) = by_handle {
-            return Err(match name_of(object.as_fd(), watch) {
-                Some(path) => (Whereabouts::Moved(ByteString(path.clone())), Some(Found { object, path })),
-                None => (Whereabouts::Nameless, Some(Found { object, path: Vec::new() })),
-            });
-        }
-        let whereabouts = match (&other, refusal, &watch.path) {
-            (Some(found), _, _) => Whereabouts::Changed(fstat(&found.object).map_or(0, |status| status.st_ino)),
-            (None, Some(errno), _) => Whereabouts::Unseen(errno),
-            (None, None, Some(_)) => Whereabouts::Vanished,
-            (None, None, None) => Whereabouts::Nameless,
+        let by_handle =
+            by_handle.map(|object| Found { path: name_of(object.as_fd(), watch).unwrap_or_default(), object });
+        let whereabouts = match (&by_handle, &at_path, refusal, &watch.path) {
+            (Some(found), ..) if found.path.is_empty() => Whereabouts::Nameless,
+            (Some(found), ..) => Whereabouts::Moved(ByteString(found.path.clone())),
+            (None, Some(found), ..) => Whereabouts::Changed(fstat(&found.object).map_or(0, |status| status.st_ino)),
+            (None, None, Some(errno), _) => Whereabouts::Unseen(errno),
+            (None, None, None, Some(_)) => Whereabouts::Vanished,
+            (None, None, None, None) => Whereabouts::Nameless,
         };
-        Err((whereabouts, other))
+        Err(Box::new(Lost { whereabouts, at_path, by_handle }))
     }
 }
 
@@ -180,7 +191,8 @@ mod tests {
 
         let without_handle = Watch { handle: None, ..watch.clone() };
         fs::rename(&path, &elsewhere).unwrap();
-        let whereabouts = |search: &mut Search, watch: &Watch| search.find(watch).map(drop).map_err(|(what, _)| what);
+        let whereabouts =
+            |search: &mut Search, watch: &Watch| search.find(watch).map(drop).map_err(|lost| lost.whereabouts);
         assert_eq!(whereabouts(&mut search, &without_handle), Err(Whereabouts::Vanished));
         // By its handle root finds it.
         let moved = whereabouts(&mut search, &watch).unwrap_err();

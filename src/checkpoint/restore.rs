@@ -11,7 +11,7 @@ use uinotify_host::{Client, EmulatorAddress, client, query_checkpoint};
 use uinotify_images::checkpoint::{Checkpoint, Instance, Watch};
 use uinotify_images::difference::{Difference, differences};
 
-use super::object::{Finding, Found, Missing, Search, errno_of};
+use super::object::{Finding, Found, Lost, Missing, Search, Whereabouts, errno_of};
 
 /// By which calls watches get their numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -265,14 +265,14 @@ fn choose(
 ) -> Result<(Vec<Watch>, Vec<Finding>), RestoreError> {
     let (mut chosen, mut findings, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for watch in &instance.watches {
-        let Err((whereabouts, there)) = search.find(watch) else {
+        let Err(lost) = search.find(watch) else {
             chosen.push(watch.clone());
             continue;
         };
-        let finding = Finding { wd: watch.wd, path: watch.path.clone(), whereabouts: whereabouts.clone() };
+        let finding = Finding { wd: watch.wd, path: watch.path.clone(), whereabouts: lost.whereabouts.clone() };
         if missing == Missing::Skip {
             findings.push(finding);
-        } else if accepted(Err((whereabouts, there)), missing).is_ok() {
+        } else if accepted(Err(lost), missing).is_ok() {
             findings.push(finding);
             chosen.push(watch.clone());
         } else {
@@ -283,17 +283,16 @@ fn choose(
 }
 
 /// What is to be watched, if the policy allows it.
-fn accepted(
-    found: Result<Found, (super::Whereabouts, Option<Found>)>,
-    missing: Missing,
-) -> Result<Found, super::Whereabouts> {
-    use super::Whereabouts::{Changed, Moved, Nameless};
-    match (found, missing) {
-        (Ok(found), _)
-        | (Err((Changed(_), Some(found))), Missing::Path)
-        | (Err((Moved(_) | Nameless, Some(found))), Missing::Handle) => Ok(found),
-        (Err((whereabouts, _)), _) => Err(whereabouts),
-    }
+fn accepted(found: Result<Found, Box<Lost>>, missing: Missing) -> Result<Found, Whereabouts> {
+    found.or_else(|lost| {
+        let Lost { whereabouts, at_path, by_handle } = *lost;
+        let there = match missing {
+            Missing::Path => at_path,
+            Missing::Handle => by_handle,
+            Missing::Fail | Missing::Skip => None,
+        };
+        there.ok_or(whereabouts)
+    })
 }
 
 /// How often to tell.
