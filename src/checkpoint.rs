@@ -12,6 +12,7 @@ mod restore;
 
 pub use dump::{Selection, dump};
 pub use holders::descendants_of;
+pub(crate) use holders::duplicate;
 pub use object::{Finding, Missing, Whereabouts};
 pub use restore::{Options, Progress, RestoreError, Restored, Via, fill, restore};
 pub use uinotify_images::checkpoint::{Checkpoint, Instance};

@@ -16,7 +16,7 @@ use crate::run::EXIT_OWN_ERROR;
 use crate::settings::Settings;
 use crate::tree::Tree;
 use crate::{
-    checkpoint, dump, emulate, env, fdinfo, images, mount, number, process, ps, restore, run, serve, shim_file,
+    checkpoint, criu, dump, emulate, env, fdinfo, images, mount, number, process, ps, restore, run, serve, shim_file,
 };
 
 /// Exit status of a command other than `run` that has failed.
@@ -68,6 +68,15 @@ enum Command {
     /// Rebuild the instances of a checkpoint, and run a program that finds them open under their old numbers
     #[command(long_about = RESTORE)]
     Restore(RestoreArguments),
+    /// Run CRIU (dump or restore) for a program whose inotify is emulated: uinotify criu -- dump --tree PID --images-dir DIR
+    ///
+    /// A dump leaves DIR/uinotify.json beside the images, in which the program's instances are as of kernel inotify. A restore runs CRIU
+    /// under an emulator, which gives watches their numbers in one call each, and brings back from that file what CRIU leaves out. The
+    /// exit status is CRIU's, and 125 if uinotify failed.
+    Criu(CriuArguments),
+    /// What CRIU runs before a restored program goes on
+    #[command(hide = true)]
+    Fill(FillArguments),
     /// Show, check and change what CRIU's images have of inotify
     Images(images::Arguments),
 }
@@ -117,6 +126,38 @@ struct RunArguments {
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
+}
+
+#[derive(Args)]
+struct CriuArguments {
+    /// CRIU; else the one in PATH
+    #[arg(long, value_name = "PATH")]
+    program: Option<PathBuf>,
+
+    /// End a restore that takes longer, and say how long it would take
+    #[arg(long, value_name = "N", value_parser = number::count)]
+    max_seconds: Option<u64>,
+
+    #[command(flatten)]
+    emulator: EmulatorArguments,
+
+    /// CRIU's own arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    arguments: Vec<OsString>,
+}
+
+#[derive(Args)]
+struct FillArguments {
+    /// The checkpoint
+    #[arg(value_name = "FILE")]
+    checkpoint: PathBuf,
+}
+
+impl From<CriuArguments> for criu::Options {
+    fn from(arguments: CriuArguments) -> Self {
+        let CriuArguments { program, max_seconds, emulator, arguments } = arguments;
+        Self { settings: emulator.into(), program, seconds_max: max_seconds, arguments }
+    }
 }
 
 const RESTORE: &str = "\
@@ -451,6 +492,17 @@ fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     }
 }
 
+/// The exit status of a command that runs another one.
+fn status_or_own_error(result: anyhow::Result<u8>) -> ExitCode {
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            notice(format!("{error:#}"));
+            ExitCode::from(EXIT_OWN_ERROR)
+        }
+    }
+}
+
 /// Does what the command line of this process asks for.
 pub fn main() -> ExitCode {
     let for_run = std::env::args_os().nth(1).is_some_and(|name| name == "run");
@@ -484,13 +536,9 @@ pub fn main() -> ExitCode {
         Command::Ps(arguments) => exit_code(ps::ps(arguments.json, arguments.socket.as_deref())),
         Command::Fdinfo(arguments) => exit_code(fdinfo::fdinfo(arguments.pid, arguments.fd)),
         Command::Dump(arguments) => exit_code(dump::run(arguments)),
-        Command::Restore(arguments) => match restore::run(&arguments.into()) {
-            Ok(status) => ExitCode::from(status),
-            Err(error) => {
-                notice(format!("{error:#}"));
-                ExitCode::from(EXIT_OWN_ERROR)
-            }
-        },
+        Command::Restore(arguments) => status_or_own_error(restore::run(&arguments.into())),
+        Command::Criu(arguments) => status_or_own_error(criu::run(&arguments.into())),
+        Command::Fill(arguments) => exit_code(criu::fill(&arguments.checkpoint)),
         Command::Images(arguments) => match images::images(arguments.command) {
             Ok(status) => ExitCode::from(status),
             Err(error) => exit_code(Err(error)),

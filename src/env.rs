@@ -61,7 +61,7 @@ fn export(text: &mut Vec<u8>, name: &str, value: &OsStr) {
 }
 
 /// A word that every POSIX shell reads as `value`: a quote inside single quotes ends them, stands escaped, and begins them again.
-fn quoted(value: &OsStr) -> OsString {
+pub(crate) fn quoted(value: &OsStr) -> OsString {
     let mut word = b"'".to_vec();
     for &byte in value.as_bytes() {
         match byte {

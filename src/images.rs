@@ -250,7 +250,7 @@ fn lint(path: &Path) -> anyhow::Result<u8> {
     Ok(if text.is_empty() { 0 } else { EXIT_LOSSES })
 }
 
-fn convert(directory: &Path, checkpoint: &Path) -> anyhow::Result<()> {
+pub(crate) fn convert(directory: &Path, checkpoint: &Path) -> anyhow::Result<()> {
     let checkpoint = read_checkpoint(checkpoint)?;
     let conversion = criu::to_inotify(directory, &checkpoint)?;
     for inode in &conversion.left {

@@ -7,6 +7,7 @@
 
 pub mod checkpoint;
 pub mod cli;
+pub mod criu;
 pub mod dump;
 pub mod emulate;
 pub mod env;

@@ -214,8 +214,9 @@ pub fn restore(
     Ok(Restored { descriptor: client.into_descriptor(), id, findings, progress })
 }
 
-/// Gives an instance that another has rebuilt, such as CRIU, what that one could not: queue, cursor, limits, order. Watches that it has not
-/// are left out. `descriptor` is the program's, if it is at hand.
+/// Gives an instance that another has rebuilt, such as CRIU, what that one could not: the whole masks, queue, cursor, limits, order.
+/// Watches that it has not are left out. `descriptor` is the program's, if it is at hand; else `inode` tells the instance by its socket,
+/// the masks stay as they are, and what has happened since comes before the queue.
 ///
 /// # Errors
 ///
@@ -224,11 +225,20 @@ pub fn fill(
     emulator: &EmulatorAddress<'_>,
     checkpoint: &Checkpoint,
     instance: &Instance,
-    descriptor: Option<BorrowedFd<'_>>,
+    descriptor: Option<OwnedFd>,
     inode: u64,
 ) -> io::Result<u64> {
     let one = Checkpoint { instances: vec![instance.clone()], ..checkpoint.clone() };
-    client::restore(emulator, &one, descriptor, inode)
+    let Some(descriptor) = descriptor else { return client::restore(emulator, &one, None, inode) };
+    let client = Client::attach(descriptor)?;
+    let mut search = Search::default();
+    for watch in instance.watches.iter().filter(|watch| watch.mask & !libc::IN_ALL_EVENTS != 0) {
+        // An update of the watch that is there; of another object nothing is known.
+        if let Ok(found) = search.find(watch) {
+            client.add_watch(found.object.as_fd(), &found.path, watch.mask)?;
+        }
+    }
+    client.restore(emulator, &one)
 }
 
 impl Restored {

@@ -3,9 +3,9 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use nix::sys::socket::{MsgFlags, recv};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socketpair};
 use uinotify_images::Checkpoint;
-use uinotify_wire::{EVENT_BYTES_MAX, REPLY_BYTES, REPLY_EVENTS_BYTES_MAX, Reply, Request, RequestKind};
+use uinotify_wire::{EVENT_BYTES_MAX, PLUG, REPLY_BYTES, REPLY_EVENTS_BYTES_MAX, Reply, Request, RequestKind};
 
 use crate::fdinfo::{EmulatorAddress, misunderstood, receive_reply};
 use crate::frame;
@@ -33,6 +33,24 @@ impl Client {
         frame::send(control.as_fd(), [&request.header(), request.payload], &[])?;
         let (_, descriptor) = receive_reply(control.as_fd())?;
         Ok(Self { descriptor: descriptor.ok_or_else(misunderstood)?, control })
+    }
+
+    /// An instance that is open already.
+    ///
+    /// # Errors
+    ///
+    /// If its emulator has ended, or has too many connections of this instance.
+    pub fn attach(descriptor: OwnedFd) -> io::Result<Self> {
+        let (control, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        let request = Request::new(RequestKind::Attach, 0, 0);
+        frame::send(descriptor.as_fd(), [&request.header(), &[]], &[theirs.as_fd()])?;
+        drop(theirs);
+        // As the shim does: what stays unread keeps the kernel from calling the descriptor writable. Without room it is full enough.
+        let _ = frame::send(descriptor.as_fd(), [&PLUG, &[]], &[]);
+        // With the source's descriptor and the page, or without: they are not for us.
+        let mut bytes = [0; REPLY_BYTES];
+        recv(control.as_raw_fd(), &mut bytes, MsgFlags::empty())?;
+        Ok(Self { descriptor, control })
     }
 
     fn ask(&self, request: &Request<'_>, descriptors: &[BorrowedFd<'_>]) -> io::Result<i32> {
