@@ -7,7 +7,6 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs::{self, Permissions};
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -15,9 +14,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollTimeout, poll};
+use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{ForkResult, Pid, fork, getsid, pipe2};
+use nix::unistd::{ForkResult, Pid, fork, getppid, getsid};
 use uinotify_host::query_status;
 
 use crate::checkpoint::{self, Checkpoint, Instance, Selection, descendants_of, dump};
@@ -205,30 +205,28 @@ fn restore_with(program: &Path, images: &Path, options: &Options) -> anyhow::Res
 /// A process that ends a restore which takes too long: CRIU, and the task that it has forked, which would go on alone.
 struct Cap {
     process: Pid,
-    /// Held: its end tells the process that there is nothing to do any more.
-    _lifeline: OwnedFd,
 }
 
 impl Cap {
     fn start(seconds: u64, checkpoint: Option<&Checkpoint>) -> anyhow::Result<Self> {
         let watches = checkpoint.iter().flat_map(|checkpoint| &checkpoint.instances).flat_map(|one| &one.watches);
         let highest = watches.map(|watch| watch.wd).max();
-        let (reader, lifeline) = pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
         let parent = std::process::id();
         // SAFETY: this process has one thread, so no lock can be held by a thread that the child lacks.
         match unsafe { fork() }? {
             ForkResult::Child => {
-                drop(lifeline);
+                // Its parent ends it otherwise; no descriptor would outlive what that closes for the emulator's sake.
+                let is_tied =
+                    prctl::set_pdeathsig(Signal::SIGKILL).is_ok() && getppid().as_raw().unsigned_abs() == parent;
                 let milliseconds = i32::try_from(seconds.saturating_mul(1000)).unwrap_or(i32::MAX);
-                let mut entry = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
                 let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX);
-                if poll(&mut entry, timeout) == Ok(0) {
+                if is_tied && poll(&mut [], timeout) == Ok(0) {
                     end_restore(parent, seconds, highest);
                 }
                 // SAFETY: it takes no pointer; unlike `exit` it leaves what the parent owns too alone.
                 unsafe { libc::_exit(0) }
             }
-            ForkResult::Parent { child } => Ok(Self { process: child, _lifeline: lifeline }),
+            ForkResult::Parent { child } => Ok(Self { process: child }),
         }
     }
 }
