@@ -15,5 +15,13 @@ pub use holders::descendants_of;
 pub(crate) use holders::duplicate;
 pub use object::{Finding, Missing, Whereabouts};
 pub use restore::{Options, Progress, RestoreError, Restored, Via, fill, restore};
+pub use uinotify_host::EmulatorAddress;
 pub use uinotify_images::checkpoint::{Checkpoint, Instance};
 pub use uinotify_images::difference::{Difference, differences};
+
+/// Takes an emulator's address apart, as `UINOTIFY_SOCKET` has it: the path of its socket, and its token.
+#[must_use]
+pub fn address(value: &std::ffi::OsStr) -> (std::path::PathBuf, Vec<u8>) {
+    let address = crate::fdinfo::address(std::os::unix::ffi::OsStrExt::as_bytes(value));
+    (address.socket, address.token)
+}
