@@ -19,6 +19,8 @@ pub enum Selection {
     Processes(Vec<u32>),
     /// The one with this number, as `uinotify ps` shows it.
     Group(u64),
+    /// All that the emulators have.
+    All,
     /// Those whose program's ends are sockets with these inodes: what a program that is itself under an emulator knows of its own.
     Sockets(Vec<u64>),
 }
@@ -61,6 +63,7 @@ pub fn dump(selection: &Selection, socket: Option<&Path>) -> anyhow::Result<Chec
                 bail!("process {} has no emulated inotify descriptor", pids.join(", "));
             }
         }
+        Selection::All => held = holders::sockets_of_all(),
         Selection::Sockets(inodes) => keep(&mut found, &inodes.iter().copied().collect()),
         Selection::Group(id) => match &found[..] {
             [] => bail!("there is no instance {id}: `uinotify ps` shows those that there are"),

@@ -344,12 +344,12 @@ impl Walk<'_> {
             }
             self.client.remove_watch(got).map_err(failed("inotify_rm_watch"))?;
             self.progress.steps += 1;
-            if self.progress.steps % TELL_STEPS == 0 {
+            if self.progress.steps.is_multiple_of(TELL_STEPS) {
                 self.tell();
             }
         }
         self.progress.watches += 1;
-        if self.progress.watches as u64 % TELL_STEPS == 0 {
+        if (self.progress.watches as u64).is_multiple_of(TELL_STEPS) {
             self.tell();
         }
         Ok(())
