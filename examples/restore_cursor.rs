@@ -1,4 +1,5 @@
-//! Gives a new watch a chosen number, as the restore path of a checkpointer does.
+//! Gives a new watch a chosen number, as the restore path of a checkpointer does. Then dumps the whole instance, with events in its queue,
+//! and rebuilds it.
 //!
 //! Natively it needs Linux 4.16; under `uinotify run` any kernel will do:
 //!
@@ -7,8 +8,11 @@
 //! ```
 
 use std::ffi::CString;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::{env, fs, io, process};
+
+use uinotify::checkpoint::{self, EmulatorAddress, Options, Selection};
 
 const INOTIFY_IOC_SETNEXTWD: u32 = 0x4004_4900;
 const UINOTIFY_IOC_GETNEXTWD: u32 = 0x8004_4980;
@@ -49,6 +53,15 @@ fn restore(folder: &std::path::Path) -> io::Result<()> {
     }
 
     fs::write(folder.join("restored"), b"")?;
+    read_and_show(instance)?;
+    fs::write(folder.join("unread"), b"")?;
+    dump_and_rebuild()?;
+    // SAFETY: takes a number only.
+    checked(unsafe { libc::close(instance) })?;
+    Ok(())
+}
+
+fn read_and_show(instance: i32) -> io::Result<()> {
     let mut buffer = [0u8; 4096];
     // SAFETY: `buffer` lives through the call, with its length beside it.
     let length = unsafe { libc::read(instance, buffer.as_mut_ptr().cast(), buffer.len()) };
@@ -59,7 +72,27 @@ fn restore(folder: &std::path::Path) -> io::Result<()> {
     let name = buffer[16..length].split(|byte| *byte == 0).next().unwrap_or_default();
     assert_eq!(mask, libc::IN_CREATE);
     println!("IN_CREATE on wd {wd:#x} ({wd}): {}", String::from_utf8_lossy(name));
-    // SAFETY: takes a number only.
-    checked(unsafe { libc::close(instance) })?;
     Ok(())
+}
+
+/// What no kernel does: the queue comes back as well.
+fn dump_and_rebuild() -> io::Result<()> {
+    let Some(emulator) = env::var_os("UINOTIFY_SOCKET") else {
+        println!("the kernel's inotify cannot be dumped with its queue");
+        return Ok(());
+    };
+    let (socket, token) = checkpoint::address(&emulator);
+    let dumped = checkpoint::dump(&Selection::All, Some(&socket)).map_err(io::Error::other)?;
+    let has_watch = |instance: &&checkpoint::Instance| instance.watches.iter().any(|watch| watch.wd == WANTED);
+    let instance = dumped.instances.iter().find(has_watch).ok_or(io::ErrorKind::NotFound)?;
+    println!("dumped: {} watch, {} unread event", instance.watches.len(), instance.queue.events.len());
+
+    let address = EmulatorAddress { socket: &socket, token: &token };
+    let rebuilt = checkpoint::restore(&address, &dumped, instance, Options::default(), &mut |_| {});
+    let rebuilt = rebuilt.map_err(io::Error::other)?;
+    for difference in rebuilt.differences(&address, instance)? {
+        println!("differs: {difference}");
+    }
+    print!("rebuilt: ");
+    read_and_show(rebuilt.descriptor.as_raw_fd())
 }

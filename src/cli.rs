@@ -15,7 +15,9 @@ use crate::notice::notice;
 use crate::run::EXIT_OWN_ERROR;
 use crate::settings::Settings;
 use crate::tree::Tree;
-use crate::{emulate, env, fdinfo, images, mount, number, process, ps, run, serve, shim_file};
+use crate::{
+    checkpoint, criu, dump, emulate, env, fdinfo, images, mount, number, process, ps, restore, run, serve, shim_file,
+};
 
 /// Exit status of a command other than `run` that has failed.
 const EXIT_FAILURE: u8 = 1;
@@ -59,6 +61,22 @@ enum Command {
     Ps(PsArguments),
     /// Print /proc/PID/fdinfo/FD of emulated inotify descriptors, as the process sees it
     Fdinfo(FdinfoArguments),
+    /// Write all that there is of emulated inotify instances as a checkpoint (JSON), while their programs go on
+    ///
+    /// Watches with their numbers, masks and objects, the cursor, unread events, limits, descriptors: docs/checkpoint-schema.json.
+    Dump(dump::Arguments),
+    /// Rebuild the instances of a checkpoint, and run a program that finds them open under their old numbers
+    #[command(long_about = RESTORE)]
+    Restore(RestoreArguments),
+    /// Run CRIU (dump or restore) for a program whose inotify is emulated: uinotify criu -- dump --tree PID --images-dir DIR
+    ///
+    /// A dump leaves DIR/uinotify.json beside the images, in which the program's instances are as of kernel inotify. A restore runs CRIU
+    /// under an emulator, which gives watches their numbers in one call each, and brings back from that file what CRIU leaves out. The
+    /// exit status is CRIU's, and 125 if uinotify failed.
+    Criu(CriuArguments),
+    /// What CRIU runs before a restored program goes on
+    #[command(hide = true)]
+    Fill(FillArguments),
     /// Show, check and change what CRIU's images have of inotify
     Images(images::Arguments),
 }
@@ -108,6 +126,133 @@ struct RunArguments {
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
+}
+
+#[derive(Args)]
+struct CriuArguments {
+    /// CRIU; else the one in PATH
+    #[arg(long, value_name = "PATH")]
+    program: Option<PathBuf>,
+
+    /// End a restore that takes longer, and say how long it would take
+    #[arg(long, value_name = "N", value_parser = number::count)]
+    max_seconds: Option<u64>,
+
+    #[command(flatten)]
+    emulator: EmulatorArguments,
+
+    /// CRIU's own arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    arguments: Vec<OsString>,
+}
+
+#[derive(Args)]
+struct FillArguments {
+    /// The checkpoint
+    #[arg(value_name = "FILE")]
+    checkpoint: PathBuf,
+}
+
+impl From<CriuArguments> for criu::Options {
+    fn from(arguments: CriuArguments) -> Self {
+        let CriuArguments { program, max_seconds, emulator, arguments } = arguments;
+        Self { settings: emulator.into(), program, seconds_max: max_seconds, arguments }
+    }
+}
+
+const RESTORE: &str = "\
+Rebuild the instances of a checkpoint, and run a program that finds them open under their old numbers
+
+Their watches are made by the calls that a program makes. Then come the unread events, the cursor, the limits. An object that is not \
+where it was is told of; nothing is left of what fails half way. Without a program the instances end at once: to see whether they \
+can be rebuilt, and how long it takes. The exit status is the program's, as for `run`; without one 0, 3 if --verify has found a \
+difference, and 125 if uinotify failed.";
+
+#[derive(Args)]
+struct RestoreArguments {
+    /// The checkpoint, - for standard input
+    #[arg(value_name = "FILE")]
+    checkpoint: PathBuf,
+
+    /// Only the instance with this number in the checkpoint
+    #[arg(long, value_name = "ID")]
+    group: Option<u64>,
+
+    /// Walk as a checkpointer does: in ascending order with the ioctl, or by adding and removing until the number comes round
+    #[arg(long, value_enum, value_name = "WAY")]
+    via: Option<ViaArgument>,
+
+    /// End the loop after so many steps, and say how long all of it would take
+    #[arg(long, value_name = "N", value_parser = number::count)]
+    max_steps: Option<u64>,
+
+    /// Compare what was rebuilt with the checkpoint; no program is run if there is a difference
+    #[arg(long)]
+    verify: bool,
+
+    /// What to do about an object that is not where it was
+    #[arg(long, value_enum, value_name = "POLICY", default_value_t = MissingArgument::Fail)]
+    missing: MissingArgument,
+
+    /// Rebuild in the server at this path
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["source", "next_wd", "limit", "setnextwd"])]
+    socket: Option<PathBuf>,
+
+    #[command(flatten)]
+    emulator: EmulatorArguments,
+
+    /// The program and its arguments
+    #[arg(trailing_var_arg = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ViaArgument {
+    /// INOTIFY_IOC_SETNEXTWD before each watch
+    Ioctl,
+    /// Adding and removing a watch
+    Loop,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum MissingArgument {
+    /// Rebuild nothing
+    Fail,
+    /// Leave its watch out
+    Skip,
+    /// Watch what is at its path now
+    Path,
+    /// Watch the object itself, wherever it is now (root only)
+    Handle,
+}
+
+impl From<RestoreArguments> for restore::Options {
+    fn from(arguments: RestoreArguments) -> Self {
+        let RestoreArguments { checkpoint, group, via, max_steps, verify, missing, socket, emulator, command } =
+            arguments;
+        Self {
+            checkpoint,
+            group,
+            rebuild: checkpoint::Options {
+                via: match via {
+                    None => checkpoint::Via::Exact,
+                    Some(ViaArgument::Ioctl) => checkpoint::Via::Ioctl,
+                    Some(ViaArgument::Loop) => checkpoint::Via::Loop,
+                },
+                missing: match missing {
+                    MissingArgument::Fail => checkpoint::Missing::Fail,
+                    MissingArgument::Skip => checkpoint::Missing::Skip,
+                    MissingArgument::Path => checkpoint::Missing::Path,
+                    MissingArgument::Handle => checkpoint::Missing::Handle,
+                },
+                steps_max: max_steps.unwrap_or(u64::MAX),
+            },
+            verify,
+            socket,
+            settings: emulator.into(),
+            command,
+        }
+    }
 }
 
 #[derive(Args)]
@@ -350,6 +495,17 @@ fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     }
 }
 
+/// The exit status of a command that runs another one.
+fn status_or_own_error(result: anyhow::Result<u8>) -> ExitCode {
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            notice(format!("{error:#}"));
+            ExitCode::from(EXIT_OWN_ERROR)
+        }
+    }
+}
+
 /// Does what the command line of this process asks for.
 pub fn main() -> ExitCode {
     let for_run = std::env::args_os().nth(1).is_some_and(|name| name == "run");
@@ -382,6 +538,10 @@ pub fn main() -> ExitCode {
         Command::Umount(arguments) => exit_code(mount::unmount(&arguments.point, arguments.lazy)),
         Command::Ps(arguments) => exit_code(ps::ps(arguments.json, arguments.socket.as_deref())),
         Command::Fdinfo(arguments) => exit_code(fdinfo::fdinfo(arguments.pid, arguments.fd)),
+        Command::Dump(arguments) => exit_code(dump::run(arguments)),
+        Command::Restore(arguments) => status_or_own_error(restore::run(&arguments.into())),
+        Command::Criu(arguments) => status_or_own_error(criu::run(&arguments.into())),
+        Command::Fill(arguments) => exit_code(criu::fill(&arguments.checkpoint)),
         Command::Images(arguments) => match images::images(arguments.command) {
             Ok(status) => ExitCode::from(status),
             Err(error) => exit_code(Err(error)),

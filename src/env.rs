@@ -27,6 +27,14 @@ pub fn env(socket: &Path) -> anyhow::Result<()> {
     io::stdout().write_all(&text).context("cannot write to standard output")
 }
 
+/// The environment of this process with the changes that put a program under the emulator at an address, `PATH` or `PATH?token=HEX`.
+pub(crate) fn for_address(address: &OsStr) -> anyhow::Result<Vec<(OsString, OsString)>> {
+    let shim = shim_file::install_for_user()?;
+    let library = preload(&shim, std::env::var_os(PRELOAD).as_deref());
+    let kept = std::env::vars_os().filter(|(name, _)| name != PRELOAD && name != SOCKET);
+    Ok(kept.chain([(PRELOAD.into(), library), (SOCKET.into(), address.to_owned())]).collect())
+}
+
 fn check(path: &Path) -> anyhow::Result<()> {
     let shown = path.display();
     match server_at(path) {
@@ -53,7 +61,7 @@ fn export(text: &mut Vec<u8>, name: &str, value: &OsStr) {
 }
 
 /// A word that every POSIX shell reads as `value`: a quote inside single quotes ends them, stands escaped, and begins them again.
-fn quoted(value: &OsStr) -> OsString {
+pub(crate) fn quoted(value: &OsStr) -> OsString {
     let mut word = b"'".to_vec();
     for &byte in value.as_bytes() {
         match byte {

@@ -13,10 +13,16 @@ use uinotify_host::{EmulatorAddress, query_fdinfo};
 use crate::ps;
 
 /// An address with its token's bytes, if it has any.
-#[derive(Debug, PartialEq, Eq)]
-struct Address {
-    socket: PathBuf,
-    token: Vec<u8>,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) socket: PathBuf,
+    pub(crate) token: Vec<u8>,
+}
+
+impl Address {
+    pub(crate) fn borrowed(&self) -> EmulatorAddress<'_> {
+        EmulatorAddress { socket: &self.socket, token: &self.token }
+    }
 }
 
 /// Prints the text of /proc/PID/fdinfo/N, as the program sees it, for its descriptor `fd`; without one for each emulated
@@ -72,7 +78,7 @@ fn of_one(process: &Path, pid: u32, fd: u32, addresses: &[Address]) -> anyhow::R
     })
 }
 
-fn unseen(pid: u32, error: &io::Error) -> anyhow::Error {
+pub(crate) fn unseen(pid: u32, error: &io::Error) -> anyhow::Error {
     match error.kind() {
         ErrorKind::PermissionDenied => {
             anyhow!("the descriptors of process {pid} are not for this user to see; its own user or root may")
@@ -82,7 +88,7 @@ fn unseen(pid: u32, error: &io::Error) -> anyhow::Error {
     }
 }
 
-fn link(process: &Path, fd: u32) -> io::Result<PathBuf> {
+pub(crate) fn link(process: &Path, fd: u32) -> io::Result<PathBuf> {
     fs::read_link(process.join(format!("fd/{fd}")))
 }
 
@@ -95,12 +101,12 @@ fn descriptors(process: &Path, pid: u32) -> anyhow::Result<Vec<u32>> {
     Ok(numbers)
 }
 
-fn socket_inode(target: &Path) -> Option<u64> {
+pub(crate) fn socket_inode(target: &Path) -> Option<u64> {
     target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// The emulators that may know a socket of the process: its own, as its environment says, and those of this user.
-fn addresses(process: &Path) -> Vec<Address> {
+pub(crate) fn addresses(process: &Path) -> Vec<Address> {
     let environment = fs::read(process.join("environ")).unwrap_or_default();
     let named = environment.split(|&byte| byte == 0).find_map(|entry| entry.strip_prefix(b"UINOTIFY_SOCKET="));
     let mut addresses: Vec<_> = named.map(address).into_iter().collect();
@@ -113,7 +119,7 @@ fn addresses(process: &Path) -> Vec<Address> {
 }
 
 /// Takes `PATH?token=HEX` or `PATH` apart.
-fn address(value: &[u8]) -> Address {
+pub(crate) fn address(value: &[u8]) -> Address {
     const SEPARATOR: &[u8] = b"?token=";
     let split = value.windows(SEPARATOR.len()).rposition(|window| window == SEPARATOR);
     let (path, digits) = split.map_or((value, &[][..]), |at| (&value[..at], &value[at + SEPARATOR.len()..]));
@@ -127,8 +133,8 @@ fn ask(process: &Path, fd: u32, inode: u64, addresses: &[Address]) -> anyhow::Re
     let own = fs::read_to_string(process.join(format!("fdinfo/{fd}"))).unwrap_or_default();
     let Some(flags) = flags(&own) else { return Ok(None) };
     let mut refusal = None;
-    for Address { socket, token } in addresses {
-        match query_fdinfo(&EmulatorAddress { socket, token }, inode, flags) {
+    for address @ Address { socket, .. } in addresses {
+        match query_fdinfo(&address.borrowed(), inode, flags) {
             Ok(text) => return Ok(Some(text)),
             // Another emulator's socket, or none at all; an emulator that has ended.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
@@ -144,7 +150,7 @@ fn ask(process: &Path, fd: u32, inode: u64, addresses: &[Address]) -> anyhow::Re
 }
 
 /// The flags of an inotify descriptor, from those of the socket that it is: inotify is open for reading only.
-fn flags(information: &str) -> Option<u32> {
+pub(crate) fn flags(information: &str) -> Option<u32> {
     const ACCESS_MODE: u32 = 3;
     let digits = information.lines().find_map(|line| line.strip_prefix("flags:"))?;
     u32::from_str_radix(digits.trim(), 8).ok().map(|flags| flags & !ACCESS_MODE)

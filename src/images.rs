@@ -15,7 +15,7 @@ use uinotify_images::{Checkpoint, Instance, losses};
 use crate::notice::notice;
 
 /// Exit status of `lint` where something would be lost.
-const EXIT_LOSSES: u8 = 3;
+pub(crate) const EXIT_LOSSES: u8 = 3;
 
 /// How the name of an emulator's end of an instance begins.
 const EMULATED: &[u8] = b"\0uinotify/";
@@ -131,7 +131,7 @@ pub fn images(command: Command) -> anyhow::Result<u8> {
         Command::Convert { directory, checkpoint: None, output, .. } => to_sockets(&directory, &output).map(|()| 0),
         Command::Export { directory, output } => {
             let checkpoint = Checkpoint::new(Profile::Native, 0, instances(&Directory::read(&directory)?)?);
-            write(&output, &checkpoint.to_json()).map(|()| 0)
+            write_text(&output, &checkpoint.to_json()).map(|()| 0)
         }
         Command::Import { directory, checkpoint, format } => import(&directory, &checkpoint, format).map(|()| 0),
     }
@@ -145,14 +145,14 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-fn write(output: &Path, text: &str) -> anyhow::Result<()> {
+pub(crate) fn write_text(output: &Path, text: &str) -> anyhow::Result<()> {
     if output == Path::new("-") {
         return print(text);
     }
     fs::write(output, text).with_context(|| format!("cannot write {}", output.display()))
 }
 
-fn read_checkpoint(path: &Path) -> anyhow::Result<Checkpoint> {
+pub(crate) fn read_checkpoint(path: &Path) -> anyhow::Result<Checkpoint> {
     let mut text = Vec::new();
     let (name, read) = if path == Path::new("-") {
         ("standard input".into(), io::stdin().read_to_end(&mut text))
@@ -250,7 +250,7 @@ fn lint(path: &Path) -> anyhow::Result<u8> {
     Ok(if text.is_empty() { 0 } else { EXIT_LOSSES })
 }
 
-fn convert(directory: &Path, checkpoint: &Path) -> anyhow::Result<()> {
+pub(crate) fn convert(directory: &Path, checkpoint: &Path) -> anyhow::Result<()> {
     let checkpoint = read_checkpoint(checkpoint)?;
     let conversion = criu::to_inotify(directory, &checkpoint)?;
     for inode in &conversion.left {
@@ -286,7 +286,7 @@ fn to_sockets(directory: &Path, output: &Path) -> anyhow::Result<()> {
     if before.inotify.is_empty() {
         bail!("{} has no inotify instance", directory.display());
     }
-    write(output, &criu::to_sockets(directory)?.to_json())
+    write_text(output, &criu::to_sockets(directory)?.to_json())
 }
 
 fn import(directory: &Path, checkpoint: &Path, format: Format) -> anyhow::Result<()> {

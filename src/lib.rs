@@ -5,7 +5,10 @@
 //! ([`tree`]), and shows what emulators are doing ([`ps`], [`fdinfo`]). What a checkpointer has
 //! written of instances is shown and changed by [`images`].
 
+pub mod checkpoint;
 pub mod cli;
+pub mod criu;
+pub mod dump;
 pub mod emulate;
 pub mod env;
 mod environment;
@@ -19,6 +22,7 @@ pub mod number;
 mod process;
 pub mod program;
 pub mod ps;
+pub mod restore;
 pub mod run;
 pub mod runtime_folder;
 pub mod serve;

@@ -21,6 +21,14 @@ pub fn limit(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "a limit is a number from 0 to 0xffffffff (4294967295)".to_owned())
 }
 
+/// Reads a number of steps: 0 to 2^64 - 1.
+///
+/// # Errors
+/// A sentence that says what it has to be, when `text` is no such number.
+pub fn count(text: &str) -> Result<u64, String> {
+    parse(text).ok_or_else(|| "a number of steps is 0 or more".to_owned())
+}
+
 /// Shows a watch descriptor in decimal, as a program sees it, and above 0xffff in hexadecimal too, as
 /// `/proc/PID/fdinfo` shows it.
 #[must_use]

@@ -8,10 +8,11 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::os::fd::{OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
-use uinotify_host::{Admission, Config, Lifetime};
+use uinotify_host::{Admission, Config, EmulatorAddress, Lifetime};
 
 use crate::inherited::Inherited;
 use crate::notice::notice;
@@ -30,6 +31,7 @@ mod spawn;
 use emulator::EmulatorProcess;
 use sandbox::Sandbox;
 use signals::{Signals, is_for_program};
+pub(crate) use spawn::put_in_place;
 
 /// Exit status of `run` when uinotify itself failed.
 pub const EXIT_OWN_ERROR: u8 = 125;
@@ -47,7 +49,7 @@ pub struct Options {
     pub strict: bool,
     /// What the program sees through a file system of ours.
     pub trees: Vec<Tree>,
-    /// The program and its arguments; not empty.
+    /// The program and its arguments.
     pub command: Vec<OsString>,
 }
 
@@ -66,6 +68,8 @@ pub enum RunError {
     Tree(TreeError),
     /// A tree could not be shown; the process that was to become the program has said why.
     Sandbox,
+    /// What the program was to be handed was not made.
+    Prepare(anyhow::Error),
     /// The program could not be executed.
     Program {
         /// Its name as given.
@@ -107,6 +111,7 @@ impl fmt::Display for RunError {
             Self::NoShim(no_place) => no_place.fmt(formatter),
             Self::Unreachable(program) => write!(formatter, "{program}; not run, because of --strict"),
             Self::Tree(error) => error.fmt(formatter),
+            Self::Prepare(error) => write!(formatter, "{error:#}"),
             Self::Sandbox => formatter.write_str("the program was not run"),
             Self::Emulator => formatter.write_str("the emulator did not start; the program was not run"),
             Self::Program { name, exists: true, errno: Errno::ENOENT } => {
@@ -132,10 +137,22 @@ impl std::error::Error for RunError {
             Self::System { error, .. } => Some(error),
             Self::NoSocket(error) => Some(error),
             Self::Tree(error) => Some(error),
-            Self::Unreachable(_) | Self::Emulator | Self::Sandbox => None,
+            Self::Unreachable(_) | Self::Emulator | Self::Sandbox | Self::Prepare(_) => None,
         }
     }
 }
+
+/// A descriptor that the program finds open under a number of its own.
+#[derive(Debug)]
+pub struct Handed {
+    /// The descriptor.
+    pub descriptor: OwnedFd,
+    /// Its number in the program.
+    pub number: RawFd,
+}
+
+/// Makes instances in the emulator at an address, which the program is handed.
+pub type Prepare<'a> = &'a mut dyn FnMut(&EmulatorAddress<'_>) -> anyhow::Result<Vec<Handed>>;
 
 /// Runs the program with its inotify instances emulated, and returns its exit status: 128+N if it died of signal N.
 ///
@@ -145,11 +162,19 @@ impl std::error::Error for RunError {
 /// # Errors
 /// [`RunError`]: the program was not started.
 pub fn run(options: &Options) -> Result<u8, RunError> {
+    run_prepared(options, None)
+}
+
+/// As [`run`], for a program that is handed what `prepare` makes. Without a program the emulator ends when that is made.
+///
+/// # Errors
+/// [`RunError`]: the program was not started.
+pub fn run_prepared(options: &Options, prepare: Option<Prepare<'_>>) -> Result<u8, RunError> {
     let inherited = Inherited::take().map_err(RunError::system("read the signal mask"))?;
     if nested::is_emulated() {
         return Err(RunError::system("execute /proc/self/exe again")(nested::execute_again(&inherited)));
     }
-    let found = check_program(options)?;
+    let found = !options.command.is_empty() && check_program(options)?;
     let sandbox = Sandbox::prepare(&options.trees, options.settings.mode).map_err(RunError::Tree)?;
 
     let socket = Socket::bind().map_err(RunError::NoSocket)?;
@@ -168,10 +193,18 @@ pub fn run(options: &Options) -> Result<u8, RunError> {
     if options.settings.verbose {
         notice(format_args!("emulator {}", emulator.pid()));
     }
+    let mut handed = Vec::new();
+    if let Some(prepare) = prepare {
+        let address = EmulatorAddress { socket: &socket_path, token: &token };
+        // Which may take its time, and nothing is lost by an end.
+        let prepared = signals.unblocked(|| prepare(&address)).map_err(RunError::system("wait for signals"))?;
+        handed = prepared.map_err(RunError::Prepare)?;
+    }
+    let Some(name) = options.command.first() else { return Ok(0) };
     let environment = environment::to_strings(environment::for_program(&shim, &socket_path, token));
-    let program = spawn::spawn(&options.command, &environment, &inherited, sandbox.as_ref())
-        .map_err(|error| error.into_run_error(options.command[0].clone(), found))?;
-    drop(sandbox);
+    let program = spawn::spawn(&options.command, &environment, &inherited, sandbox.as_ref(), &handed)
+        .map_err(|error| error.into_run_error(name.clone(), found))?;
+    drop((sandbox, handed));
     process::let_go_of_descriptors(&[signals.descriptor(), emulator.lifeline()]);
     supervise(program, emulator, &signals)
 }

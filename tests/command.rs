@@ -8,6 +8,8 @@ use libtest_mimic::{Arguments, Trial};
 
 #[path = "command/bare.rs"]
 mod bare;
+#[path = "command/checkpoint.rs"]
+mod checkpoint;
 #[path = "command/emulation.rs"]
 mod emulation;
 #[path = "command/fdinfo.rs"]
@@ -95,6 +97,13 @@ fn main() -> ExitCode {
             serve::the_name_of_a_dead_server_is_no_server,
         ),
         Trial::test("serve::all_users_is_for_root", serve::all_users_is_for_root),
+        Trial::test(
+            "checkpoint::a_program_goes_on_with_an_instance_of_another",
+            checkpoint::a_program_goes_on_with_an_instance_of_another,
+        ),
+        Trial::test("checkpoint::objects_that_are_gone_are_told", checkpoint::objects_that_are_gone_are_told),
+        Trial::test("checkpoint::numbers_come_round", checkpoint::numbers_come_round),
+        Trial::test("checkpoint::what_is_not_there_is_not_dumped", checkpoint::what_is_not_there_is_not_dumped),
         Trial::test("fdinfo::the_text_is_what_the_process_sees", fdinfo::the_text_is_what_the_process_sees),
         Trial::test("fdinfo::wrong_arguments_are_named", fdinfo::wrong_arguments_are_named),
         Trial::test("bare::a_program_has_an_emulator_of_its_own", bare::a_program_has_an_emulator_of_its_own),

@@ -37,6 +37,10 @@ fn main() -> ExitCode {
     trials.push(with_criu(&arguments, &found, name, test));
     let (name, test) = ("criu::restores_an_emulated_program", criu::restores_an_emulated_program);
     trials.push(with_criu(&arguments, &found, name, test));
+    let (name, test) = ("criu::dumps_and_restores_with_a_command_each", criu::dumps_and_restores_with_a_command_each);
+    trials.push(with_criu(&arguments, &found, name, test));
+    let (name, test) = ("criu::ends_a_restore_by_the_loop", criu::ends_a_restore_by_the_loop);
+    trials.push(with_criu(&arguments, &found, name, test));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

@@ -145,6 +145,7 @@ fn programs(seed: u64) -> Result<Vec<(&'static str, &'static str, Program)>> {
     add("death::is_told_to_a_reader", Program::new("told_to_a_reader"));
     add("death::is_told_past_the_shim", Program::new("told_past_the_shim"));
     add("interruption::by_signal", Program::new("interrupted"));
+    add("interruption::by_a_restore_with_the_kernels_inotify", Program::new("replaced"));
     add("interruption::by_many_signals", Program::new("storm").argument(3000_u64));
     add("interruption::by_cancellation", Program::new("cancelled"));
     add("interruption::by_cancellation_but_not_by_number", Program::new("not_cancelled"));
@@ -269,6 +270,7 @@ fn run_program(name: &str, folder: &Path, arguments: &[String]) -> Result<()> {
         ("told_to_a_reader", []) => death::told_to_a_reader(folder),
         ("told_past_the_shim", []) => death::told_past_the_shim(folder),
         ("interrupted", []) => interruption::interrupted(folder),
+        ("replaced", []) => interruption::replaced(folder),
         ("storm", &[events]) => interruption::storm(folder, u32::try_from(events)?),
         ("cancelled", []) => interruption::cancelled(folder),
         ("not_cancelled", []) => interruption::not_cancelled(folder),

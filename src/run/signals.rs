@@ -30,6 +30,15 @@ impl Signals {
         SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC).map(Self)
     }
 
+    /// While `act` goes on they do what they do to any process.
+    pub(super) fn unblocked<T>(&self, act: impl FnOnce() -> T) -> nix::Result<T> {
+        let set: SigSet = FORWARDED.iter().copied().collect();
+        set.thread_unblock()?;
+        let result = act();
+        set.thread_block()?;
+        Ok(result)
+    }
+
     pub(super) fn descriptor(&self) -> RawFd {
         self.0.as_raw_fd()
     }

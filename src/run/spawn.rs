@@ -5,14 +5,15 @@
 use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{ForkResult, Pid, execvpe, fork, pipe2};
 
 use super::sandbox::Sandbox;
-use super::{EXIT_CANNOT_EXECUTE, RunError};
+use super::{EXIT_CANNOT_EXECUTE, Handed, RunError};
 use crate::inherited::Inherited;
 use crate::notice::notice;
 use crate::process;
@@ -47,6 +48,7 @@ pub(super) fn spawn(
     environment: &[CString],
     inherited: &Inherited,
     sandbox: Option<&Sandbox>,
+    handed: &[Handed],
 ) -> Result<Pid, SpawnError> {
     // The kernel ends each argument of this process with NUL, so none can contain one.
     let arguments: Vec<_> = command.iter().filter_map(|part| CString::new(part.as_bytes()).ok()).collect();
@@ -62,7 +64,8 @@ pub(super) fn spawn(
                 // SAFETY: as below.
                 unsafe { libc::_exit(EXIT_CANNOT_EXECUTE.into()) }
             }
-            let errno = match inherited.restore() {
+            let mut failure_writer = failure_writer;
+            let errno = match inherited.restore().and_then(|()| put_in_place(handed, &mut failure_writer)) {
                 Ok(()) => match execvpe(&arguments[0], &arguments, environment) {
                     Ok(never) => match never {},
                     Err(errno) => errno,
@@ -88,4 +91,24 @@ pub(super) fn spawn(
             }
         }
     }
+}
+
+/// Gives the program its descriptors, and makes way for them. It makes system calls only.
+pub(crate) fn put_in_place(handed: &[Handed], kept: &mut OwnedFd) -> nix::Result<()> {
+    let Some(highest) = handed.iter().map(|handed| handed.number).max() else { return Ok(()) };
+    let above = |descriptor: BorrowedFd<'_>| {
+        let number = fcntl(descriptor, FcntlArg::F_DUPFD_CLOEXEC(highest + 1))?;
+        // SAFETY: the call has just returned this descriptor, which nobody else has.
+        Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    };
+    // What stands at its old number goes with the execution of the program.
+    std::mem::forget(std::mem::replace(kept, above(kept.as_fd())?));
+    let moved = handed.iter().map(|handed| above(handed.descriptor.as_fd())).collect::<nix::Result<Vec<OwnedFd>>>()?;
+    for (descriptor, Handed { number, .. }) in moved.iter().zip(handed) {
+        // SAFETY: takes numbers only. What stood at this one was moved, or is the program's to be replaced.
+        Errno::result(unsafe { libc::dup2(descriptor.as_raw_fd(), *number) })?;
+    }
+    // They close themselves.
+    moved.into_iter().for_each(std::mem::forget);
+    Ok(())
 }

@@ -26,6 +26,7 @@ pub(super) fn main(arguments: &[String]) -> ExitCode {
         ["signals", count] => signals(count, None),
         ["signals", count, to_group] => signals(count, Some(to_group)),
         ["hold", folder] => hold(Path::new(folder)),
+        ["take", fd, folder] => take(fd.parse().expect("a number"), Path::new(folder)),
         ["leave", folder] => leave(folder),
         ["watch", folder] => watch(Path::new(folder)),
         ["intrude-with-pair", socket, pair, ref paths @ ..] => {
@@ -129,6 +130,29 @@ fn hold(folder: &Path) {
     let name = String::from_utf8_lossy(&buffer[16..length]);
     let (wd, mask) = (i32::from_ne_bytes(number(0)), u32::from_ne_bytes(number(4)));
     say(&format!("wd {wd} mask {mask:#x} name {}", name.trim_end_matches('\0')));
+}
+
+/// Reads from an instance that is open already: what is unread, and what is made then. Watches `/`.
+fn take(fd: i32, folder: &Path) {
+    let read = || {
+        let mut buffer = [0_u8; 4096];
+        // SAFETY: the buffer outlives the call, which writes at most its length.
+        let length = unsafe { libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len()) };
+        let mut rest = &buffer[..usize::try_from(length).expect("events")];
+        while let Some((header, behind)) = rest.split_first_chunk::<16>() {
+            let word = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+            let (name, behind) = behind.split_at(word(12) as usize);
+            let name = String::from_utf8_lossy(name);
+            say(&format!("wd {} mask {:#x} name {}", word(0), word(4), name.trim_end_matches('\0')));
+            rest = behind;
+        }
+    };
+    read();
+    fs::write(folder.join("made"), "").expect("the folder is writable");
+    read();
+    // SAFETY: the path is a string that lives through the call.
+    let added = unsafe { libc::inotify_add_watch(fd, c"/".as_ptr(), libc::IN_CREATE) };
+    say(&format!("added {added}"));
 }
 
 /// Leaves a process behind that does what [`hold`] does.

@@ -13,6 +13,7 @@
 
 mod add;
 mod allocator;
+mod checkpoint;
 mod descriptor;
 mod entry;
 mod file;
@@ -117,6 +118,7 @@ fn at_once(first: &Pool, second: &Pool, list: &List) -> (Trace, Trace) {
 
 fn main() -> Result<ExitCode> {
     if std::env::args().nth(1).as_deref() == Some(execute::ARGUMENT) {
+        execute::set_rebuild(checkpoint::rebuild);
         execute::execute()?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -12,7 +12,7 @@ use uinotify_harness::needs::Need;
 use uinotify_harness::operation::List;
 use uinotify_harness::trace::Trace;
 
-use crate::{Subjects, Unmet, fuse, model};
+use crate::{Subjects, Unmet, checkpoint, fuse, model};
 
 /// Random lists of each trial unless `UINOTIFY_CASES` says otherwise.
 const CASES: u32 = 256;
@@ -35,12 +35,17 @@ pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -
         |subjects, cases, seed| equal(&|list| subjects.run(list), generate::allocations, cases, seed);
     let lists: fn(&Subjects, u32, u64) -> Result<(), Failed> =
         |subjects, cases, seed| equal(&|list| subjects.run(list), generate::lists, cases, seed);
+    let checkpointed: fn(&Subjects, u32, u64) -> Result<(), Failed> =
+        |subjects, cases, seed| equal(&|list| subjects.run(list), checkpoint::lists, cases / 2, seed);
     let modelled: fn(&Subjects, u32, u64) -> Result<(), Failed> =
         |subjects, cases, seed| equal(&|list| model::run(subjects, list), generate::lists, cases, seed);
     let trees_modelled: fn(&Subjects, u32, u64) -> Result<(), Failed> =
         |subjects, cases, seed| equal(&|list| model::run(subjects, list), generate::trees, cases, seed);
     let sandboxed: fn(&Subjects, u32, u64) -> Result<(), Failed> = |subjects, cases, seed| {
         equal(&|list| subjects.run_in_sandbox(list), || generate::lists().prop_map(fuse::visible), cases, seed)
+    };
+    let checkpointed_in_sandbox: fn(&Subjects, u32, u64) -> Result<(), Failed> = |subjects, cases, seed| {
+        equal(&|list| subjects.run_in_sandbox(list), || checkpoint::lists().prop_map(fuse::visible), cases / 2, seed)
     };
     let trees_sandboxed: fn(&Subjects, u32, u64) -> Result<(), Failed> = |subjects, cases, seed| {
         equal(&|list| subjects.run_in_sandbox(list), || generate::trees().prop_map(fuse::visible), cases, seed)
@@ -52,6 +57,7 @@ pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -
     let trials = [
         ("random lists of operations", with(lists)),
         ("random lists for the cursor", with(allocations)),
+        ("random lists with checkpoints", with(checkpointed)),
         ("random lists of operations on the model", with(modelled)),
         ("random lists for the cursor on the model", with(allocations_modelled)),
         ("random lists about names on the model", with(trees_modelled)),
@@ -63,6 +69,7 @@ pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -
     let sandboxed = [
         ("random lists of operations on source fuse", with(sandboxed)),
         ("random lists about names on source fuse", with(trees_sandboxed)),
+        ("random lists with checkpoints on source fuse", with(checkpointed_in_sandbox)),
     ];
     let mut built = Vec::new();
     let all = trials.into_iter().map(|trial| (trial, Need::NextWatch));

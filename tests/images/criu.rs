@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -226,6 +227,82 @@ pub(super) fn restores_an_emulated_program(criu: &Path) -> Outcome {
     let fdinfo = end(room.command(env!("CARGO_BIN_EXE_uinotify")).args(["fdinfo", &watcher.pid.to_string()]));
     assert_eq!(watcher.fdinfo(&fdinfo.stdout), restored_masks(), "{}", fdinfo.stderr);
     watcher.goes_on(&room)
+}
+
+fn uinotify_criu(criu: &Path, room: &Room, options: &[&str], arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Command {
+    let mut command = room.command(env!("CARGO_BIN_EXE_uinotify"));
+    command.arg("criu").arg("--program").arg(criu).args(options).arg("--");
+    command.args(arguments.iter().map(|argument| argument.as_ref()));
+    command
+}
+
+/// A program that is to be checkpointed, with two events that it has not read, dumped by one command.
+fn dumped(criu: &Path, room: &Room) -> Result<Watcher, libtest_mimic::Failed> {
+    let images = room.path("images");
+    fs::create_dir(&images)?;
+    let mut program = room.command(env!("CARGO_BIN_EXE_uinotify"));
+    program.args(["run", "--"]).env("UINOTIFY_SETTLE", "request").arg(this_binary()).arg("--watch");
+    let mut watcher = Watcher::start(room, program)?;
+    let process = Pid::from_raw(watcher.pid);
+    // While it is stopped it reads nothing; CRIU sees a stopped program, and restores one.
+    kill(process, Signal::SIGSTOP)?;
+    eventually("the program is stopped", || {
+        fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| stat.contains(") T "))
+    })?;
+    for name in ["unread1", "unread2"] {
+        fs::write(room.path("watched/b").join(name), "")?;
+    }
+    let pid = watcher.pid.to_string();
+    let arguments: [&dyn AsRef<std::ffi::OsStr>; 7] =
+        [&"dump", &"--tree", &pid, &"-v4", &"--log-file", &"dump.log", &"--images-dir"];
+    let arguments = [&arguments[..], &[&images]].concat();
+    succeed(&mut uinotify_criu(criu, room, &[], &arguments), &images.join("dump.log"))?;
+    watcher.reap()?;
+    Ok(watcher)
+}
+
+/// One command dumps, and one restores: wds, masks, the next wd, and what nobody had read.
+pub(super) fn dumps_and_restores_with_a_command_each(criu: &Path) -> Outcome {
+    let room = Room::new();
+    let watcher = dumped(criu, &room)?;
+    let images = room.path("images");
+    let shown = room.images(&[&"show", &images]).stdout;
+    for wd in ["wd 0x1 ", "wd 0x34d71d6 ", "wd 0x34d71d7 "] {
+        assert!(shown.contains(wd), "{shown}");
+    }
+    let arguments: [&dyn AsRef<std::ffi::OsStr>; 7] =
+        [&"restore", &"--restore-detached", &"-v4", &"--log-file", &"restore.log", &"--images-dir", &images];
+    let began = Instant::now();
+    succeed(&mut uinotify_criu(criu, &room, &[], &arguments), &images.join("restore.log"))?;
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    let fdinfo = end(room.command(env!("CARGO_BIN_EXE_uinotify")).args(["fdinfo", &watcher.pid.to_string()]));
+    let whole: Vec<_> = WATCHES.iter().map(|(wd, mask, _)| (*wd, *mask)).collect();
+    assert_eq!(watcher.fdinfo(&fdinfo.stdout), whole, "{}", fdinfo.stderr);
+    kill(Pid::from_raw(watcher.pid), Signal::SIGCONT)?;
+    watcher.goes_on(&room)?;
+    let log = watcher.log();
+    let lines: Vec<&str> = log.lines().skip(1).take(3).collect();
+    let created = |name: &str| format!("wd {FIRST_LARGE:#x} mask {:#x} name {name}", libc::IN_CREATE);
+    assert_eq!(lines, ["unread1", "unread2", "made"].map(created));
+    Ok(())
+}
+
+/// Where the ioctl is missing, CRIU takes its loop, which is ended, with the task that it has forked.
+pub(super) fn ends_a_restore_by_the_loop(criu: &Path) -> Outcome {
+    let room = Room::new();
+    let watcher = dumped(criu, &room)?;
+    let images = room.path("images");
+    let arguments: [&dyn AsRef<std::ffi::OsStr>; 7] =
+        [&"restore", &"--restore-detached", &"-v4", &"--log-file", &"restore.log", &"--images-dir", &images];
+    let options = ["--setnextwd", "enotty", "--max-seconds", "2"];
+    let ended = end(&mut uinotify_criu(criu, &room, &options, &arguments));
+    assert_eq!(ended.status, Some(128 + libc::SIGKILL), "{}", ended.stderr);
+    assert!(ended.stderr.contains("not restored within 2 s: wd 0x"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("wd 0x34d71d7 would take some "), "{}", ended.stderr);
+    eventually("nothing of the restore is left", || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", watcher.pid));
+        stat.map_or(true, |stat| stat.contains(") Z "))
+    })
 }
 
 /// What is known of the program's one instance.

@@ -108,6 +108,39 @@ pub(crate) fn interrupted(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// A checkpointer restores a program that waits with the kernel's inotify in the place of ours: the wait is restarted on that.
+pub(crate) fn replaced(folder: &Path) -> Result<()> {
+    install(libc::SIGUSR1, libc::SA_RESTART);
+    let reader = thread_id();
+    // Small buffers are read in another way.
+    for (round, room) in [4096, 32].into_iter().enumerate() {
+        let waited = watching(folder, 0)?;
+        let fd = waited.as_raw_fd();
+        let runs = HANDLER_RUNS.load(Ordering::Relaxed);
+        let native = call::init(Way::Raw, 0)?;
+        call::add_watch(Way::Raw, native.as_raw_fd(), folder, libc::IN_CREATE)?;
+        let name = format!("restored{round}");
+        std::thread::scope(|scope| -> Result<()> {
+            let helper = scope.spawn(|| {
+                assert!(waits_for(reader, fd), "the reader waits");
+                // SAFETY: takes numbers only.
+                let replaced = unsafe { uinotify_harness::raw_syscall!(libc::SYS_dup3, native.as_raw_fd(), fd, 0) };
+                assert_eq!(replaced, i64::from(fd));
+                send_signal(reader);
+                assert!(crate::shared::yield_until(1_000_000, || HANDLER_RUNS.load(Ordering::Relaxed) != runs));
+                assert!(waits_for(reader, fd), "the reader waits again");
+                fs::write(folder.join(&name), "").expect("a file");
+            });
+            let bytes = call::read(Way::Libc, fd, room);
+            helper.join().expect("the helper ends well");
+            let events = call::events(&bytes?);
+            ensure!(events.len() == 1 && events[0].name() == name, "{events:?}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 /// A storm of signals, whose handler reads the very instance that is being read: each event comes once, to one of the two.
 pub(crate) fn storm(folder: &Path, events: u32) -> Result<()> {
     let instance = watching(folder, libc::IN_NONBLOCK)?;

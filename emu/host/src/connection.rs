@@ -16,6 +16,8 @@ pub(crate) struct Connection {
     pub(crate) session: Option<u64>,
     /// The events that the last reply carried: they come back if the program could not take them.
     pub(crate) last_events: Vec<u8>,
+    /// A checkpoint of which more is to come.
+    pub(crate) pieces: Vec<u8>,
 }
 
 /// Who is at the other end.
@@ -36,7 +38,7 @@ impl Connection {
     pub(crate) fn new(socket: OwnedFd, session: Option<u64>) -> Self {
         // A connection without it brings requests of nobody.
         let _ = setsockopt(&socket, sockopt::PassCred, &true);
-        Self { socket, made: Instant::now(), session, last_events: Vec::new() }
+        Self { socket, made: Instant::now(), session, last_events: Vec::new(), pieces: Vec::new() }
     }
 
     /// The socket, to be closed.

@@ -1,6 +1,7 @@
 //! The emulator's loop.
 
 mod answers;
+mod checkpoint;
 mod description;
 mod inquiries;
 mod marked;
@@ -420,29 +421,32 @@ impl Emulator {
     fn serve_on_connection(&mut self, key: usize, request: &Request<'_>, mut descriptors: Vec<OwnedFd>) {
         self.settle_observed();
         let Some(connection) = self.connections.get_mut(key) else { return };
-        if !is_of_instance(request.kind) || connection.session.is_none() {
+        let takes_descriptors = match connection.session {
+            Some(_) => is_of_instance(request.kind),
+            None => request.kind == RequestKind::Restore,
+        };
+        if !takes_descriptors {
             descriptors.drain(..).for_each(close_apart);
         }
         let returned = std::mem::take(&mut connection.last_events);
         match (request.kind, connection.session) {
             (RequestKind::Init, None) => self.open_session(key, self.peer(key), request),
             (RequestKind::Status, None) => self.tell_status(key, self.peer(key)),
+            (RequestKind::Checkpoint, None) => self.tell_checkpoint(key, self.peer(key), request.argument),
+            (RequestKind::Restore, None) => self.take_checkpoint(key, self.peer(key), request, descriptors),
             (RequestKind::Attach, Some(id)) => self.attach(id, self.peer(key), key, request.word),
             (RequestKind::Describe, Some(id)) => self.reply_to_inquiry(key, &self.describe_own(id, request)),
             (RequestKind::Describe | RequestKind::Limit | RequestKind::Find, None) => {
                 self.reply_to_inquiry(key, &self.inquire(self.peer(key), request));
             }
-            (kind, None)
-            | (kind @ (RequestKind::Init | RequestKind::Status | RequestKind::Limit | RequestKind::Find), Some(_)) => {
-                self.refuse_on_connection(key, Refusal::Misplaced(kind));
-            }
-            (_, Some(id)) => {
+            (_, Some(id)) if is_of_instance(request.kind) => {
                 let mut events = Vec::new();
                 let reply = self.answer(id, request, descriptors, &returned, &mut events);
                 self.reply_on_connection(key, &reply, events);
                 self.vigil.request_served();
                 self.update_interest(id);
             }
+            (kind, _) => self.refuse_on_connection(key, Refusal::Misplaced(kind)),
         }
     }
 
@@ -635,6 +639,8 @@ fn is_of_instance(kind: RequestKind) -> bool {
             | RequestKind::Describe
             | RequestKind::Limit
             | RequestKind::Find
+            | RequestKind::Checkpoint
+            | RequestKind::Restore
     )
 }
 

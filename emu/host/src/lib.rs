@@ -5,6 +5,8 @@
 
 mod announcement;
 mod calibration;
+pub mod checkpoint;
+pub mod client;
 mod closer;
 mod config;
 mod connection;
@@ -28,6 +30,8 @@ mod vigil;
 mod window;
 
 pub use announcement::{announce, announcements};
+pub use checkpoint::query_checkpoint;
+pub use client::Client;
 pub use config::{Admission, Config, Lifetime, LimitOverrides, SetNextWd, Sources};
 pub use emulator::Emulator;
 pub use fdinfo::{EmulatorAddress, query_fdinfo};

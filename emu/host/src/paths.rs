@@ -3,7 +3,11 @@
 //! A map from object to path takes 60 bytes for each beside the path itself, and an emulator may have hundreds of thousands. The
 //! kernel numbers objects in ascending order, so neighbours share an allocation.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use uinotify_core::ObjectId;
 
@@ -36,6 +40,31 @@ fn find(block: &[u8], place: u8) -> Option<(usize, usize)> {
         at = end;
     }
     None
+}
+
+/// Between a path as the program wrote it and the absolute one, where both are noted: no path has this byte in it.
+const SEPARATOR: u8 = 0;
+
+/// What is to be noted of a path: where it says nothing to anybody else, as one that begins in the program's working folder or goes
+/// over a link of procfs (CRIU adds all its watches through /proc/self/fd/N), the absolute path of what it led to as well.
+pub(crate) fn noted<'a>(written: &'a [u8], object: BorrowedFd<'_>) -> Cow<'a, [u8]> {
+    if written.starts_with(b"/") && !written.starts_with(b"/proc/") {
+        return Cow::Borrowed(written);
+    }
+    match fs::read_link(format!("/proc/self/fd/{}", object.as_raw_fd())) {
+        Ok(path) if path.is_absolute() => [written, path.as_os_str().as_bytes()].join(&SEPARATOR).into(),
+        _ => Cow::Borrowed(written),
+    }
+}
+
+/// The part of a noted path that the program wrote.
+pub(crate) fn written(noted: &[u8]) -> &[u8] {
+    noted.split(|byte| *byte == SEPARATOR).next().unwrap_or(noted)
+}
+
+/// The absolute path of a noted one, where it is known.
+pub(crate) fn absolute(noted: &[u8]) -> Option<&[u8]> {
+    noted.rsplit(|byte| *byte == SEPARATOR).next().filter(|path| path.starts_with(b"/"))
 }
 
 impl Paths {
@@ -104,6 +133,19 @@ mod tests {
             paths.remove(ObjectId(object));
         }
         assert!(paths.blocks.is_empty());
+    }
+
+    #[test]
+    fn a_path_that_only_the_program_knows_is_noted_twice() {
+        use std::os::fd::AsFd;
+        let folder = fs::File::open("/usr").expect("a folder");
+        for (path, beside) in [(&b"/usr"[..], None), (b"usr", Some(&b"/usr"[..])), (b"/proc/self/fd/4", Some(b"/usr"))]
+        {
+            let noted = noted(path, folder.as_fd());
+            assert_eq!(written(&noted), path);
+            assert_eq!(absolute(&noted), Some(beside.unwrap_or(path)));
+        }
+        assert_eq!((written(b"usr"), absolute(b"usr")), (&b"usr"[..], None));
     }
 
     #[test]

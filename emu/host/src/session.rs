@@ -2,6 +2,7 @@
 
 mod information;
 mod kernel;
+mod restored;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -23,7 +24,7 @@ use uinotify_wire::{
 use crate::calibration::{Weights, unread_weight};
 use crate::closer::close_apart;
 use crate::connection::Peer;
-use crate::paths::Paths;
+use crate::paths::{self, Paths};
 use crate::reply::is_packet_socket;
 use crate::settle_page::Line;
 use crate::trees::{Shown, is_observed};
@@ -206,7 +207,7 @@ impl Session {
 
     /// The path with which an object was first added.
     pub(crate) fn path(&self, object: ObjectId) -> &[u8] {
-        self.paths.get(object)
+        paths::written(self.paths.get(object))
     }
 
     /// Does anything wait behind the window?

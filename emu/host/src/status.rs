@@ -1,7 +1,7 @@
 //! What `uinotify ps` shows, and how it is asked for.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -109,20 +109,28 @@ pub fn query_status(socket_path: &Path) -> io::Result<EmulatorStatus> {
         Err(Errno::ECONNREFUSED) => connect_by_name(&connection, socket_path)?,
         connected => connected?,
     }
-    frame::send(connection.as_fd(), [&Request::new(RequestKind::Status, 0, 0).header(), &[]], &[])?;
-    let mut text = Vec::new();
-    let mut packet = vec![0; PACKET_BYTES];
-    loop {
-        match recv(connection.as_raw_fd(), &mut packet, MsgFlags::empty())? {
-            0 => break,
-            length => text.extend_from_slice(&packet[..length]),
-        }
-    }
-    if let Some(Reply { errno: errno @ 1.., .. }) = text.first_chunk().and_then(Reply::parse) {
-        return Err(io::Error::from_raw_os_error(errno.cast_signed()));
-    }
+    let text = receive_description(connection.as_fd(), &Request::new(RequestKind::Status, 0, 0))?;
     serde_json::from_slice(&text).map_err(|error| {
         let problem = format!("the emulator at {} gave no description of itself: {error}", socket_path.display());
         io::Error::new(io::ErrorKind::InvalidData, problem)
     })
+}
+
+/// Asks for something that is told up to the end of the connection.
+pub(crate) fn receive_description(connection: BorrowedFd<'_>, request: &Request<'_>) -> io::Result<Vec<u8>> {
+    frame::send(connection, [&request.header(), &[]], &[])?;
+    let mut text = Vec::new();
+    let mut packet = vec![0; PACKET_BYTES];
+    loop {
+        match recv(connection.as_raw_fd(), &mut packet, MsgFlags::empty()) {
+            Ok(0) => break,
+            Ok(length) => text.extend_from_slice(&packet[..length]),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    match text.first_chunk().and_then(Reply::parse) {
+        Some(Reply { errno: errno @ 1.., .. }) => Err(io::Error::from_raw_os_error(errno.cast_signed())),
+        _ => Ok(text),
+    }
 }

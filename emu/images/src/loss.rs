@@ -113,6 +113,6 @@ pub(crate) fn cursor_of_restored(watches: &[Watch]) -> u32 {
 }
 
 /// From which number a raw cursor seeks (WD-2, WD-5).
-fn sought_from(cursor: u32) -> i32 {
+pub(crate) fn sought_from(cursor: u32) -> i32 {
     i32::try_from(cursor).map_or(1, |cursor| cursor.max(1))
 }

@@ -1,6 +1,7 @@
 //! Between a checkpoint's instance and the core's snapshot of one.
 
 use uinotify_core::snapshot::{EventV1, LimitsV1, SnapshotV1, WatchV1};
+use uinotify_core::{Config, Engine, OwnerId, RestoreError, Snapshot};
 
 use crate::checkpoint::{Descriptor, Event, Instance, Limits, Queue, SignalOwner, Watch};
 use crate::text::ByteString;
@@ -80,6 +81,25 @@ impl Instance {
             tail_is_latest: self.queue.tail_is_latest,
             cookie,
         }
+    }
+}
+
+impl Instance {
+    /// Whether an instance can be in this state (SNAPSHOT-3).
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn check(&self) -> Result<(), RestoreError> {
+        // No limit that is unknown stands in its way, and each watch has an object of its own.
+        let most = LimitsV1 { instances_max: 1, watches_max: u32::MAX, queue_events_max: u32::MAX };
+        let mut object = 0;
+        let mut snapshot = self.to_snapshot(0, most, |_| {
+            object += 1;
+            object
+        });
+        snapshot.limits.instances_max = most.instances_max;
+        Engine::new(Config::default()).restore(OwnerId(0), Snapshot::V1(snapshot)).map(drop)
     }
 }
 

@@ -55,7 +55,35 @@ enum Stop {
 
 /// `read(2)`: as many whole events as fit. EAGAIN for an empty queue of a non-blocking instance, EINVAL where the first event does
 /// not fit (it stays queued), EFAULT for a bad buffer (the event is consumed), EIO when the emulator has died.
+///
+/// A call that waits may be restarted on another file under the same number: if another thread has closed ours, and if a checkpointer
+/// has restored the program with the kernel's inotify in its place. That one is read as it is.
 pub fn read(instance: &Instance, start: *mut c_void, length: usize, cancellation: Cancellation) -> Outcome {
+    match read_settled(instance, start, length, cancellation) {
+        Err(Errno::NOTSOCK) if raw::is_inotify(instance.fd) => read_plainly(instance, start, length, cancellation),
+        Err(Errno::NOTSOCK) => Err(Errno::BADF),
+        outcome => outcome,
+    }
+}
+
+/// What `read` does with a file that is none of ours.
+fn read_plainly(instance: &Instance, start: *mut c_void, length: usize, cancellation: Cancellation) -> Outcome {
+    if cancellation == Cancellation::Point
+        && let Some(read) = next::address(&NEXT.read)
+    {
+        type Read = unsafe extern "C" fn(i32, *mut c_void, usize) -> isize;
+        // SAFETY: the address is that of libc's `read`, whose type this is.
+        let read: Read = unsafe { core::mem::transmute(read) };
+        let errno = ErrnoKept::now();
+        // SAFETY: the buffer is the program's own, or a bad address, which gives EFAULT.
+        let result = unsafe { read(instance.fd, start, length) };
+        return if result >= 0 { Ok(result as usize) } else { Err(errno.restore()) };
+    }
+    // SAFETY: as above.
+    unsafe { raw::syscall(raw::number::READ, [instance.fd as usize, start as usize, length, 0, 0, 0]) }
+}
+
+fn read_settled(instance: &Instance, start: *mut c_void, length: usize, cancellation: Cancellation) -> Outcome {
     if !is_in_address_space(start as usize, length) {
         return Err(Errno::FAULT);
     }
@@ -289,8 +317,6 @@ fn receive(
     match receive_once(instance, start, length, flags, wait) {
         // The emulator has died with a request unread. The kernel says so once; then what is in the socket can be had.
         Err(Errno::CONNRESET) => receive_once(instance, start, length, flags, wait),
-        // Another thread has closed the descriptor, and the number is another file's.
-        Err(Errno::NOTSOCK) => Err(Errno::BADF),
         result => result,
     }
     .map_err(Refusal::Errno)

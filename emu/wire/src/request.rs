@@ -53,6 +53,14 @@ pub enum RequestKind {
     /// Is `argument` the inode of the program's end of an instance? ENOENT if not. The payload is the token if there is one. On a
     /// new connection only.
     Find = 13,
+    /// Asks for all that there is of the instances, as a checkpoint (JSON) in packets up to the end of the connection. `argument` is
+    /// the number of one instance, or 0 for all. The payload is empty. On a new connection only.
+    Checkpoint = 14,
+    /// Gives an instance what no call of a program can: queue, limits, the order of its watches, the cookie counter. The payload is a
+    /// piece of a checkpoint (JSON) with one instance; each piece has a reply. `word` is 1 with the last one. The instance is that of the
+    /// program's end that is attached then, from which the window is taken back; without one that whose program's end has the inode
+    /// `argument`. The last reply's value is the number of the instance. On a new connection only.
+    Restore = 15,
 }
 
 impl RequestKind {
@@ -71,6 +79,8 @@ impl RequestKind {
             11 => Self::Describe,
             12 => Self::Limit,
             13 => Self::Find,
+            14 => Self::Checkpoint,
+            15 => Self::Restore,
             _ => return None,
         })
     }
@@ -207,7 +217,7 @@ mod tests {
                 known += 1;
             }
         }
-        assert_eq!(known, 13);
+        assert_eq!(known, 15);
     }
 
     #[test]

@@ -18,9 +18,10 @@ mod waiting;
 
 use std::fs::File;
 use std::io::{BufRead, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -34,6 +35,17 @@ pub(crate) use read::take_apart;
 
 /// The argument that makes a test program the executor.
 pub const ARGUMENT: &str = "--execute";
+
+/// What rebuilds the group behind a descriptor: see [`Operation::Checkpoint`](crate::operation::Operation::Checkpoint). Nothing for one
+/// that the kernel has, or of which something that it watches has no name any more.
+pub type Rebuild = fn(RawFd) -> Result<Option<OwnedFd>>;
+
+static REBUILD: OnceLock<Rebuild> = OnceLock::new();
+
+/// Says how groups are rebuilt. Without it none is.
+pub fn set_rebuild(rebuild: Rebuild) {
+    let _ = REBUILD.set(rebuild);
+}
 
 /// Longest time from one outcome of a list to the next, unless the argument behind [`ARGUMENT`] says
 /// otherwise, in milliseconds.

@@ -232,6 +232,9 @@ pub enum Operation {
         /// Whether the handler is installed with SA_RESTART.
         restart: bool,
     },
+    /// The group is dumped, and one that was rebuilt from that takes its place at all its descriptors, if it is emulated; natively nothing
+    /// happens. Nothing that is done later shows a difference.
+    Checkpoint(Descriptor),
     /// `write`, or `pwrite` if there is an offset. The bytes are the executor's choice.
     Write {
         /// Written to.

@@ -10,6 +10,7 @@ use uinotify_wire::{Reply, Request, RequestKind};
 use super::Emulator;
 use crate::closer::close_apart;
 use crate::config::{SetNextWd, Sources};
+use crate::paths;
 use crate::reply::{error, is_path_only};
 use crate::sender::with_rights_of;
 use crate::session::errno;
@@ -82,7 +83,9 @@ impl Emulator {
             | RequestKind::Attach
             | RequestKind::Describe
             | RequestKind::Limit
-            | RequestKind::Find => error(Errno::EINVAL),
+            | RequestKind::Find
+            | RequestKind::Checkpoint
+            | RequestKind::Restore => error(Errno::EINVAL),
         };
         descriptors.into_iter().for_each(close_apart);
         reply
@@ -93,13 +96,15 @@ impl Emulator {
         mask.check_combination().map_err(errno)?;
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
         let group = session.group;
+        let noted = paths::noted(path, object);
+        let path = &*noted;
         if let Some(object) = self.trees.find(object) {
             return self.add_tree_watch(id, object, mask, path);
         }
         if self.config.sources == Sources::Fanotify {
             return self.add_marked_watch(id, object, (mask, bits), path);
         }
-        self.ensure_kernel(id, path)?;
+        self.ensure_kernel(id, paths::written(path))?;
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
         // What has ended before this call has given its number back.
         session.deliver_held(&mut self.tools);

@@ -7,6 +7,7 @@ use std::thread;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send, setsockopt, sockopt};
 use nix::sys::time::TimeVal;
+use serde::Serialize;
 
 use super::Emulator;
 use crate::config::Admission;
@@ -23,29 +24,44 @@ const PATIENCE: TimeVal = TimeVal::new(10, 0);
 
 impl Emulator {
     pub(super) fn tell_status(&mut self, key: usize, peer: Peer) {
+        self.tell_of_instances(key, peer, |emulator, owner| {
+            let mut status = emulator.status();
+            status.groups.retain(|group| owner.is_none_or(|owner| group.owner == owner));
+            Ok(status)
+        });
+    }
+
+    /// Answers with what `describe` gives, as JSON up to the end of the connection: of all instances, or of those of one user. Whoever
+    /// may not know of any, and whatever cannot be described, has an errno.
+    pub(super) fn tell_of_instances<Description: Serialize + Send + 'static>(
+        &mut self,
+        key: usize,
+        peer: Peer,
+        describe: impl FnOnce(&mut Self, Option<u32>) -> Result<Description, Errno>,
+    ) {
         let sees_all = peer.is_ourselves() || peer.uid == 0;
-        let refusal = if !sees_all && self.config.admission != Admission::AllUsers {
-            Some(Errno::EPERM)
-        } else if TELLERS.fetch_add(1, Ordering::AcqRel) >= TELLERS_MAX {
-            TELLERS.fetch_sub(1, Ordering::AcqRel);
-            Some(Errno::EAGAIN)
+        let described = if !sees_all && self.config.admission != Admission::AllUsers {
+            Err(Errno::EPERM)
+        } else if TELLERS.load(Ordering::Acquire) >= TELLERS_MAX {
+            Err(Errno::EAGAIN)
         } else {
-            None
-        };
-        if let Some(errno) = refusal {
-            self.reply_on_connection(key, &error(errno), Vec::new());
-            return self.dismiss(key);
-        }
-        let mut status = self.status();
-        if !sees_all {
             // What a user may know of a server for all: what is their own.
-            status.groups.retain(|group| group.owner == peer.uid);
-        }
+            describe(self, (!sees_all).then_some(peer.uid))
+        };
+        let description = match described {
+            Ok(description) => description,
+            Err(errno) => {
+                self.reply_on_connection(key, &error(errno), Vec::new());
+                return self.dismiss(key);
+            }
+        };
+        // Only this thread adds to it.
+        TELLERS.fetch_add(1, Ordering::AcqRel);
         let connection = self.connections.remove(key);
         let _ = self.epoll.delete(&connection);
         // A reader who takes their time holds up nobody, and no thread for ever.
         let tell = move || {
-            let text = serde_json::to_vec(&status).unwrap_or_default();
+            let text = serde_json::to_vec(&description).unwrap_or_default();
             if set_patient(connection.as_fd()).is_ok() {
                 for packet in text.chunks(PACKET_BYTES) {
                     if send(connection.as_fd().as_raw_fd(), packet, MsgFlags::MSG_NOSIGNAL).is_err() {

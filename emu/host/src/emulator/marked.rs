@@ -9,6 +9,7 @@ use uinotify_source::fanotify::{Options, Source};
 use uinotify_source::fuse::may_read;
 
 use super::{Emulator, Token, say};
+use crate::paths;
 use crate::sender::with_rights_of;
 use crate::told::Told;
 
@@ -51,7 +52,11 @@ impl Emulator {
             return Ok(());
         }
         let source = Source::new(Options::default()).map_err(|errno| {
-            say(&format!("{} cannot be watched by fanotify: {}", String::from_utf8_lossy(path), errno.desc()));
+            say(&format!(
+                "{} cannot be watched by fanotify: {}",
+                String::from_utf8_lossy(paths::written(path)),
+                errno.desc()
+            ));
             Errno::ENOSPC
         })?;
         self.watch(source.as_fd(), Token::Marked, EpollFlags::EPOLLIN)?;
@@ -64,7 +69,7 @@ impl Emulator {
             match errno {
                 Errno::EACCES | Errno::ENOSPC => errno,
                 errno => {
-                    let path = String::from_utf8_lossy(path);
+                    let path = String::from_utf8_lossy(paths::written(path));
                     say(&format!("{path} cannot be watched by fanotify on its file system: {}", errno.desc()));
                     Errno::ENOSPC
                 }

@@ -1,5 +1,7 @@
 //! The slots of a list, and which function does which operation.
 
+use std::os::fd::AsRawFd;
+
 use anyhow::Result;
 
 use super::call::{Argument, ended, returned};
@@ -42,6 +44,7 @@ impl Machine {
             }
             Operation::While { waiting, meanwhile } => self.during(waiting, meanwhile),
             Operation::Interrupt { restart } => Ok(self.interrupt(*restart)),
+            Operation::Checkpoint(descriptor) => self.checkpoint(*descriptor),
             Operation::Execute(path) => self.execute(path),
             Operation::Child(operations) => self.child(operations),
             Operation::Become { user } => Ok(Self::become_user(*user)),
@@ -60,6 +63,27 @@ impl Machine {
             }
             other => Ok(self.on_descriptor(other)),
         }
+    }
+
+    /// Puts a rebuilt group in the place of this one.
+    fn checkpoint(&self, descriptor: Descriptor) -> Result<Outcome> {
+        let number = self.number(descriptor);
+        if let (true, Some(rebuild)) = (self.is_group(descriptor), super::REBUILD.get())
+            && let Some(rebuilt) = rebuild(number)?
+        {
+            let identity = file(number)?;
+            for other in self.slots.iter().flatten().filter(|other| other.group) {
+                if file(other.number).is_ok_and(|other| other == identity) {
+                    // SAFETY: takes numbers only.
+                    let flags = unsafe { libc::fcntl(other.number, libc::F_GETFD) };
+                    let close_on_exec = if flags & libc::FD_CLOEXEC == 0 { 0 } else { libc::O_CLOEXEC };
+                    // SAFETY: takes numbers only; the slot owns what it replaces.
+                    let result = unsafe { libc::dup3(rebuilt.as_raw_fd(), other.number, close_on_exec) };
+                    anyhow::ensure!(result == other.number, "a rebuilt group cannot take its place");
+                }
+            }
+        }
+        Ok(returned(0))
     }
 
     /// The number behind a descriptor; -1 for an empty slot.
@@ -319,4 +343,15 @@ fn information(number: i32) -> Outcome {
         words.collect::<Vec<_>>().join(" ")
     });
     Outcome::Text(shown.collect())
+}
+
+/// Tells the open file, past whatever stands in front of the kernel: of an instance, its socket.
+pub(super) fn file(number: i32) -> Result<(u64, u64)> {
+    let mut status = std::mem::MaybeUninit::<libc::stat>::zeroed();
+    let arguments = [number as usize, status.as_mut_ptr() as usize, 0, 0, 0, 0];
+    // SAFETY: the kernel writes one structure, which lives through the call.
+    unsafe { crate::raw::system_call(libc::SYS_fstat, arguments) }?;
+    // SAFETY: all zeroes was a value, and the kernel has filled it.
+    let status = unsafe { status.assume_init() };
+    Ok((status.st_dev, status.st_ino))
 }
