@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, ExitCode};
 
 use nix::errno::Errno;
@@ -62,6 +63,7 @@ fn talk() {
 struct State {
     instance: Option<OwnedFd>,
     held: Option<File>,
+    listener: Option<UnixListener>,
 }
 
 impl State {
@@ -91,6 +93,11 @@ impl State {
                 self.held = None;
                 done()
             }
+            ["listen", path] => {
+                self.listener = Some(UnixListener::bind(path)?);
+                done()
+            }
+            ["connect", path] => UnixStream::connect(path).and_then(|_| done()),
             ["watch", path] => self.watch(path),
             ["events"] => self.events(),
             ["wait"] => {

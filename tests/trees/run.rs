@@ -19,6 +19,8 @@ pub(super) const TESTS: &[Test] = &[
     ("run::trees_beside_and_in_each_other", &[Need::Tree], trees_beside_and_in_each_other),
     ("run::names_with_blanks_and_links", &[Need::Tree], names_with_blanks_and_links),
     ("run::the_runtime_folder_may_be_in_the_tree", &[Need::Tree], the_runtime_folder_may_be_in_the_tree),
+    ("run::a_mount_below_is_a_part_of_the_tree", &[Need::Mount], a_mount_below_is_a_part_of_the_tree),
+    ("run::sockets_join_who_goes_the_same_way", &[Need::Tree], sockets_join_who_goes_the_same_way),
     ("run::what_cannot_be_shown_is_told", &[Need::Tree], what_cannot_be_shown_is_told),
     ("run::status_and_signals_are_as_without", &[Need::Tree], status_and_signals_are_as_without),
     ("run::a_daemon_keeps_its_tree", &[Need::Tree], a_daemon_keeps_its_tree),
@@ -158,6 +160,38 @@ fn the_runtime_folder_may_be_in_the_tree() -> Outcome {
         ended.stdout,
         ended.stderr
     );
+    Ok(())
+}
+
+fn a_mount_below_is_a_part_of_the_tree() -> Outcome {
+    let room = with_tree();
+    let tree = room.path("tree");
+    let below = tree.join("below");
+    fs::create_dir(&below)?;
+    fs::write(below.join("covered"), "")?;
+    nix::mount::mount(Some("none"), &below, Some("tmpfs"), nix::mount::MsFlags::empty(), None::<&str>)?;
+    let mut talk = Talk::run(&room, &["--source", "fuse", "--tree", text(&tree)]);
+    assert_eq!(talk.tell(&["read", text(&below.join("covered"))]), "ENOENT");
+    assert_eq!(talk.tell(&["watch", text(&below)]), "wd 1");
+    talk.done(&["write", text(&below.join("file")), "text"]);
+    assert_eq!(talk.tell(&["events"]), events_of_writing("file"));
+    assert_eq!(talk.tell(&["rename", text(&below.join("file")), text(&tree.join("file"))]), "EXDEV");
+    assert_eq!(fs::read_to_string(below.join("file"))?, "text");
+    assert_eq!(talk.end(), Some(0));
+    nix::mount::umount2(&below, nix::mount::MntFlags::MNT_DETACH)?;
+    Ok(())
+}
+
+fn sockets_join_who_goes_the_same_way() -> Outcome {
+    let room = with_tree();
+    let path = |name: &str| room.path("tree").join(name);
+    let _outside = std::os::unix::net::UnixListener::bind(path("outside"))?;
+    let mut talk = Talk::run(&room, &["--source", "fuse", "--tree", text(&room.path("tree"))]);
+    talk.done(&["listen", text(&path("inside"))]);
+    talk.done(&["connect", text(&path("inside"))]);
+    assert_eq!(talk.tell(&["connect", text(&path("outside"))]), "ECONNREFUSED");
+    let refused = std::os::unix::net::UnixStream::connect(path("inside")).err().map(|error| error.kind());
+    assert_eq!(refused, Some(std::io::ErrorKind::ConnectionRefused));
     Ok(())
 }
 
