@@ -1,7 +1,7 @@
 //! Checkpoints of emulated instances: taken while their programs run, and rebuilt in an emulator.
 //!
-//! [`dump`] asks an emulator for all that there is of an instance and adds what only the machine knows: the descriptors that stand for
-//! it, how they are open, and where the watched objects are now. [`restore`] makes the same instance anew, by the calls that a
+//! [`dump()`] asks an emulator for all that there is of an instance and adds what only the machine knows: the descriptors that stand for
+//! it, how they are open, and where the watched objects are now. [`restore()`] makes the same instance anew, by the calls that a
 //! program makes, and lastly gives it what no call can: its queue.
 
 mod dump;
