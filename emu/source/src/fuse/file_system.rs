@@ -182,7 +182,7 @@ impl FileSystem {
     fn serve_message(&mut self, device: &Device, message: &[u8], sink: &mut dyn Sink) -> Result<Served, Errno> {
         let request = Request::parse(message).ok_or(Errno::EPROTO)?;
         if !request.operation.forgets() {
-            self.find_out_leaving(device, sink)?;
+            self.find_out_leaving(device, request.waiting_thread(), sink)?;
         }
         self.last_thread = request.waiting_thread();
         self.answer(device, &request, sink)
@@ -205,6 +205,7 @@ impl FileSystem {
                 // Who is not known by a number does not come again: so many are not queued at one moment.
                 Served::One if served_count > QUEUED_MAX || self.comes_again() => return Ok(Served::One),
                 Served::One => {}
+                Served::Nothing if self.forget_may_come(device, None) => {}
                 served => {
                     self.tell_left(sink);
                     return Ok(served);

@@ -4,7 +4,10 @@
 //! does, it has queued the FORGET before the call returns that took the last name or file away; so what it says next decides, and until then the
 //! events that follow wait.
 
+use std::os::fd::AsFd;
+
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
 use uinotify_core::{Entry, FsEvent, ObjectId};
 
 use super::FileSystem;
@@ -32,6 +35,9 @@ const OPEN_FILES_MAX: usize = 64;
 
 /// How much is read ahead: many writes may be queued.
 const AHEAD_BYTES_MAX: usize = 64 << 20;
+
+/// How long a thread that has been answered may take to return from its call, before others are served: so often, a millisecond each.
+const WAITS_MAX: u32 = 5;
 
 /// How often to look for a thread that is about to return from its call, or computes.
 const LOOKS_MAX: u32 = 40;
@@ -112,17 +118,24 @@ impl FileSystem {
 
     /// Whether the kernel has forgotten such an object has to be known before another request is handled. What it forgets it tells in a list of its
     /// own, which may come later than requests that it has queued behind.
-    pub(super) fn find_out_leaving(&mut self, device: &Device, sink: &mut dyn Sink) -> Result<(), Errno> {
+    pub(super) fn find_out_leaving(
+        &mut self,
+        device: &Device,
+        asker: Option<u32>,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Errno> {
         if self.leaving.is_none() && self.held.is_empty() {
             return Ok(());
         }
         let mut spare = std::mem::take(&mut self.spare);
         spare.resize(self.data.len() + 4096, 0);
         let mut ahead_bytes: usize = self.ahead.iter().map(Vec::len).sum();
-        while (self.leaving.is_some() || !self.held.is_empty())
-            && ahead_bytes < AHEAD_BYTES_MAX
-            && let Received::Request(length) = device.receive(&mut spare)?
-        {
+        while (self.leaving.is_some() || !self.held.is_empty()) && ahead_bytes < AHEAD_BYTES_MAX {
+            let length = match device.receive(&mut spare)? {
+                Received::Request(length) => length,
+                Received::Nothing if self.forget_may_come(device, asker) => continue,
+                Received::Nothing | Received::Ended => break,
+            };
             let message = spare.get(..length).unwrap_or_default();
             match Request::parse(message) {
                 Some(request) if request.operation.forgets() => {
@@ -137,6 +150,27 @@ impl FileSystem {
         self.spare = spare;
         self.tell_left(sink);
         Ok(())
+    }
+
+    /// Waits, not for long, until the device has something to read, as long as the call that took the last name away may not have returned; `asker`
+    /// has returned from it. False if there is nothing more to come.
+    pub(super) fn forget_may_come(&mut self, device: &Device, asker: Option<u32>) -> bool {
+        let Some(leaving) = &self.leaving else { return false };
+        let thread = leaving.thread;
+        if leaving.deleted.is_none() || thread == 0 || asker == Some(thread) {
+            return false;
+        }
+        for _ in 0..WAITS_MAX {
+            let mut entry = [PollFd::new(device.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut entry, 1_u8) != Ok(0) {
+                return true;
+            }
+            self.identity.own();
+            if !SystemCall::may_be_in_removal(thread) {
+                return false;
+            }
+        }
+        false
     }
 
     /// Nothing has come for a moment: has the call returned that took the last name away, so that nothing will?
