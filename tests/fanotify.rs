@@ -6,7 +6,7 @@
 //!
 //! | Variable | Meaning |
 //! | --- | --- |
-//! | `UINOTIFY_STEPS` | random operations of a test, 1500 |
+//! | `UINOTIFY_STEPS` | random operations of a test, 600 |
 //! | `UINOTIFY_SEED` | their seed |
 //! | `UINOTIFY_STORM` | operations of the storm, 16000 |
 

@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | `UINOTIFY_STEPS` | steps of the random operations, 4000 |
 //! | `UINOTIFY_SEED` | their seed |
-//! | `UINOTIFY_FILES` | files of the test of many files, 20000 |
+//! | `UINOTIFY_FILES` | files of the test of many files, 8000 |
 
 use std::process::ExitCode;
 

@@ -68,7 +68,7 @@ fn number(variable: &str, default: u64) -> u64 {
 
 /// `together`: so many operations at most between two drains. With one the order is the kernel's too.
 pub(crate) fn lists(scene: &Scene, together: usize) -> Result<()> {
-    let (seed, steps) = (number("UINOTIFY_SEED", 1), number("UINOTIFY_STEPS", 1500) as usize);
+    let (seed, steps) = (number("UINOTIFY_SEED", 1), number("UINOTIFY_STEPS", 600) as usize);
     let mut random = Random::new(seed + together as u64);
     let (mut actor, mut both) = prepare(scene, libc::IN_ALL_EVENTS)?;
     both.watch("p", "p", libc::IN_ALL_EVENTS)?;

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use crate::both::Scene;
 use crate::server::{Kind, Server};
 
-const FILES: usize = 20_000;
+const FILES: usize = 8_000;
 const FOLDER_FILES: usize = 500;
 
 pub(crate) fn files_with_few_descriptors() -> Result<()> {
