@@ -14,6 +14,7 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::Mode as Permissions;
 use nix::unistd::{ForkResult, chdir, fork, geteuid, pipe2};
+use uinotify_host::mountinfo::{self, Mounted};
 use uinotify_host::{Admission, Device, Emulator, Lifetime, Mount, MountOptions};
 
 use crate::inherited::Inherited;
@@ -253,49 +254,13 @@ fn absolute(point: &Path) -> anyhow::Result<PathBuf> {
 
 /// Whether what is mounted on top there is a tree of ours.
 fn is_ours(point: &Path) -> anyhow::Result<bool> {
-    let table = fs::read("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
-    Ok(table
-        .split(|byte| *byte == b'\n')
-        .filter_map(MountLine::parse)
-        .rfind(|line| line.point == point)
-        .is_some_and(|line| line.is_ours))
+    let mounted = mountinfo::mounted().context("cannot read /proc/self/mountinfo")?;
+    Ok(mounted.iter().rfind(|mount| mount.point == point).is_some_and(is_tree))
 }
 
-/// What proc_pid_mountinfo(5) says of a mount.
-struct MountLine {
-    point: PathBuf,
-    is_ours: bool,
-}
-
-impl MountLine {
-    fn parse(line: &[u8]) -> Option<Self> {
-        use std::os::unix::ffi::OsStringExt;
-        let text = String::from_utf8_lossy(line);
-        let point = line.split(|byte| *byte == b' ').nth(4)?;
-        let (_, behind) = text.split_once(" - ")?;
-        let mut behind = behind.split(' ');
-        let (kind, source) = (behind.next()?, behind.next()?);
-        // Before Linux 5.5 the kind has no second part.
-        let is_ours = kind == "fuse.uinotify" || kind == "fuse" && source == "uinotify";
-        Some(Self { point: OsString::from_vec(unescaped(point)).into(), is_ours })
-    }
-}
-
-/// Octal escapes stand for blanks and backslashes.
-fn unescaped(bytes: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let [first, behind @ ..] = rest {
-        let octal = behind.get(..3).filter(|_| *first == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
-        if let Some(byte) = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            plain.push(byte);
-            rest = &behind[3..];
-        } else {
-            plain.push(*first);
-            rest = behind;
-        }
-    }
-    plain
+/// Before Linux 5.5 the kind has no second part.
+fn is_tree(mount: &Mounted) -> bool {
+    mount.kind == "fuse.uinotify" || mount.kind == "fuse" && mount.source == "uinotify"
 }
 
 #[cfg(test)]
@@ -303,14 +268,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_taken_apart() {
-        let line = |kind: &str, source: &str| {
-            let text = format!("36 35 0:43 / /mnt\\040one rw,relatime shared:1 - {kind} {source} rw,user_id=0");
-            MountLine::parse(text.as_bytes()).expect("a mount")
+    fn a_tree_is_known_by_kind_or_source() {
+        let mount = |kind: &str, source: &str| Mounted {
+            device: (0, 43),
+            point: "/mnt".into(),
+            options: "rw".into(),
+            kind: kind.into(),
+            source: source.into(),
         };
-        assert_eq!(line("fuse.uinotify", "uinotify").point, Path::new("/mnt one"));
-        assert!(line("fuse.uinotify", "uinotify").is_ours && line("fuse", "uinotify").is_ours);
-        assert!(!line("fuse.sshfs", "uinotify").is_ours && !line("fuse", "other").is_ours);
-        assert!(MountLine::parse(b"").is_none());
+        assert!(is_tree(&mount("fuse.uinotify", "uinotify")) && is_tree(&mount("fuse", "uinotify")));
+        assert!(!is_tree(&mount("fuse.sshfs", "uinotify")) && !is_tree(&mount("fuse", "other")));
     }
 }

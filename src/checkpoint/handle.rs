@@ -1,15 +1,14 @@
 //! File handles: names of inodes that outlive their paths, and tell an inode from a later one with its number.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use nix::errno::Errno;
+use uinotify_host::mountinfo;
 use uinotify_images::checkpoint::FileHandle;
 use uinotify_images::text::Device;
 
@@ -66,57 +65,22 @@ impl Mounts {
     /// The kernel wants a file that is really open, which whoever watches the root of the mount sees.
     fn mount_of(&mut self, device: Device) -> Option<Rc<File>> {
         let opened = self.opened.entry((device.major, device.minor)).or_insert_with(|| {
-            let points = mount_points(&fs::read("/proc/self/mountinfo").ok()?, &device.to_string());
+            let mounted = mountinfo::mounted().ok()?;
+            let mut points = mounted
+                .into_iter()
+                .filter(|mount| mount.device == (device.major, device.minor))
+                .map(|mount| mount.point);
             let flags = libc::O_DIRECTORY | libc::O_CLOEXEC;
-            let open = |point: &PathBuf| OpenOptions::new().read(true).custom_flags(flags).open(point).ok();
-            points.iter().find_map(open).map(Rc::new)
+            let open = |point| OpenOptions::new().read(true).custom_flags(flags).open::<PathBuf>(point).ok();
+            points.find_map(open).map(Rc::new)
         });
         opened.clone()
     }
 }
 
-/// Where a device is mounted (proc_pid_mountinfo(5)): `ID PARENT MAJOR:MINOR ROOT POINT ...`.
-fn mount_points(information: &[u8], device: &str) -> Vec<PathBuf> {
-    let lines = information.split(|byte| *byte == b'\n');
-    let points = lines.filter_map(|line| {
-        let mut words = line.split(|byte| *byte == b' ').skip(2);
-        (words.next()? == device.as_bytes()).then_some(())?;
-        Some(PathBuf::from(OsStr::from_bytes(&unescaped(words.nth(1)?))))
-    });
-    points.collect()
-}
-
-/// Space, tab, line break and backslash stand as three octal digits.
-fn unescaped(text: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((byte, behind)) = rest.split_first() {
-        let octal =
-            behind.first_chunk::<3>().and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
-        match (byte, octal) {
-            (b'\\', Some(byte)) => {
-                bytes.push(byte);
-                rest = &behind[3..];
-            }
-            _ => {
-                bytes.push(*byte);
-                rest = behind;
-            }
-        }
-    }
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mount_points_are_those_of_the_device() {
-        let information = b"1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 8:2 / /mnt/a\\040b\\134 rw - ext4 /dev/b rw\n";
-        assert_eq!(mount_points(information, "8:2"), [PathBuf::from("/mnt/a b\\")]);
-        assert!(mount_points(information, "8:3").is_empty());
-    }
 
     #[test]
     fn a_handle_leads_back_to_its_object() {

@@ -10,6 +10,7 @@ use std::os::fd::BorrowedFd;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use nix::unistd::{Gid, Uid, getegid, geteuid, getgroups};
+use uinotify_source::rights::{set_file_ids, set_groups};
 
 /// The sender of a message: a process, and its real ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +95,7 @@ impl Assumed {
         set_groups(groups).ok()?;
         // From here on, and not before, there is something that the end of `own` must restore, and can.
         let own = Self { uid: geteuid(), gid: getegid(), groups: groups_before };
-        let is_assumed = set_file_ids(sender.uid, sender.gid);
+        let is_assumed = set_file_ids(sender.uid, sender.gid).is_ok();
         is_assumed.then_some(own)
     }
 }
@@ -102,33 +103,12 @@ impl Assumed {
 impl Drop for Assumed {
     fn drop(&mut self) {
         let groups: Vec<_> = self.groups.iter().map(|group| group.as_raw()).collect();
-        if !set_file_ids(self.uid.as_raw(), self.gid.as_raw()) || set_groups(&groups).is_err() {
+        if set_file_ids(self.uid.as_raw(), self.gid.as_raw()).is_err() || set_groups(&groups).is_err() {
             // Serving others with the rights of this one would be wrong, and so would be the other way round.
             let _ = writeln!(io::stderr(), "uinotify: cannot take back the rights of user {}", self.uid);
             std::process::abort();
         }
     }
-}
-
-/// For this thread alone: libc's function changes all of them.
-fn set_groups(groups: &[libc::gid_t]) -> Result<(), Errno> {
-    // SAFETY: the array lives through the call, with its length beside it.
-    let result = unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
-    Errno::result(result).map(drop)
-}
-
-/// For this thread alone. These calls tell no error but by what the next one finds.
-fn set_file_ids(uid: libc::uid_t, gid: libc::gid_t) -> bool {
-    const ASK: u32 = u32::MAX;
-    // SAFETY: takes a number.
-    unsafe { libc::setfsgid(gid) };
-    // SAFETY: takes a number.
-    unsafe { libc::setfsuid(uid) };
-    // SAFETY: takes a number, which is no user's.
-    let uid_now = unsafe { libc::setfsuid(ASK) };
-    // SAFETY: takes a number, which is no group's.
-    let gid_now = unsafe { libc::setfsgid(ASK) };
-    uid_now.cast_unsigned() == uid && gid_now.cast_unsigned() == gid
 }
 
 #[cfg(test)]

@@ -7,3 +7,5 @@
 pub mod fanotify;
 pub mod fuse;
 pub mod inotify;
+pub mod mountinfo;
+pub mod rights;

@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::mountinfo::mounted;
+
 /// The mounts of this process's name space.
 #[derive(Debug)]
 pub(super) struct Mounts {
@@ -38,34 +40,13 @@ impl Mounts {
     ///
     /// If procfs cannot be read.
     pub(super) fn devices() -> io::Result<BTreeSet<u64>> {
-        Ok(devices(&std::fs::read("/proc/self/mountinfo")?))
+        let devices = mounted()?.into_iter().map(|mount| mount.device);
+        Ok(devices.map(|(major, minor)| u64::from(major) << 20 | u64::from(minor)).collect())
     }
 }
 
 impl AsFd for Mounts {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.waited.as_fd()
-    }
-}
-
-/// The third word of each line, MAJOR:MINOR, as the kernel numbers devices inside.
-fn devices(text: &[u8]) -> BTreeSet<u64> {
-    let device = |line: &[u8]| {
-        let word = std::str::from_utf8(line.split(|byte| *byte == b' ').nth(2)?).ok()?;
-        let (major, minor) = word.split_once(':')?;
-        Some(major.parse::<u64>().ok()? << 20 | minor.parse::<u64>().ok()?)
-    };
-    text.split(|byte| *byte == b'\n').filter_map(device).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn devices_are_read_whatever_the_paths_are() {
-        let text =
-            b"22 1 254:0 / / rw,relatime - ext4 /dev/root rw\n23 22 0:39 / /m\xff\\040x rw - tmpfs none rw\n\nodd\n";
-        assert_eq!(devices(text), BTreeSet::from([254 << 20, 39]));
     }
 }

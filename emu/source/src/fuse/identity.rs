@@ -15,6 +15,7 @@ use nix::unistd::{getegid, geteuid, getgroups};
 use super::caller::{Caller, Callers};
 use super::capabilities::{self, Capabilities};
 use super::request::Asker;
+use crate::rights::{set_file_ids, set_groups};
 
 /// The rights of the thread that made it, and only that one's.
 #[derive(Debug)]
@@ -199,25 +200,4 @@ impl Drop for Identity {
     fn drop(&mut self) {
         self.rest();
     }
-}
-
-/// For this thread alone: libc's function changes all of them.
-fn set_groups(groups: &[libc::gid_t]) -> Result<(), Errno> {
-    // SAFETY: the array lives through the call, with its length beside it.
-    let result = unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
-    Errno::result(result).map(drop)
-}
-
-/// For this thread alone. These calls tell no error but by what the next one finds.
-fn set_file_ids(uid: libc::uid_t, gid: libc::gid_t) -> Result<(), Errno> {
-    const ASK: u32 = u32::MAX;
-    // SAFETY: takes a number.
-    unsafe { libc::setfsgid(gid) };
-    // SAFETY: takes a number, which is no group's.
-    let gid_now = unsafe { libc::setfsgid(ASK) };
-    // SAFETY: takes a number.
-    unsafe { libc::setfsuid(uid) };
-    // SAFETY: takes a number, which is no user's.
-    let uid_now = unsafe { libc::setfsuid(ASK) };
-    if uid_now.cast_unsigned() == uid && gid_now.cast_unsigned() == gid { Ok(()) } else { Err(Errno::EPERM) }
 }

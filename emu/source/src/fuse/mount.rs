@@ -18,6 +18,7 @@ use super::file_handle::FileHandle;
 use super::mode::Mode;
 use super::request::NodeId;
 use super::status::Status;
+use crate::mountinfo::mounted;
 
 /// The longest write that is one request, and the longest read: what Linux allows without a setting (`fs.fuse.max_pages_limit`).
 pub(super) const TRANSFER_BYTES_MAX: u32 = 1 << 20;
@@ -54,16 +55,11 @@ impl MountOptions {
             mode,
         };
         let path = std::fs::read_link(format!("/proc/self/fd/{}", root.as_raw_fd()))?;
-        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        for line in table.lines() {
-            let mut words = line.split(' ').skip(4);
-            let (Some(point), Some(restrictions)) = (words.next(), words.next()) else { continue };
-            // One with a blank in its path is written otherwise, and taken for one outside.
-            if Path::new(point).starts_with(&path) && Path::new(point) != path {
-                let has = |name: &str| restrictions.split(',').any(|restriction| restriction == name);
-                options.no_set_ids |= has("nosuid");
-                options.no_devices |= has("nodev");
-                options.no_execution |= has("noexec");
+        for mount in mounted().unwrap_or_default() {
+            if mount.point.starts_with(&path) && mount.point != path {
+                options.no_set_ids |= mount.has("nosuid");
+                options.no_devices |= mount.has("nodev");
+                options.no_execution |= mount.has("noexec");
             }
         }
         Ok(options)

@@ -12,7 +12,7 @@ pub trait Sink {
         let _ = object;
     }
 
-    /// What all watches on an object together ask for now, as `Engine::interest`. In fast mode only what is asked for is sure to be told.
+    /// What all watches on an object together ask for at this moment, as `Engine::interest`. In fast mode only what is asked for is sure to be told.
     fn interest(&self, object: ObjectId) -> Mask;
 }
 
