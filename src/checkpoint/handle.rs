@@ -2,39 +2,21 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use nix::errno::Errno;
-use uinotify_host::mountinfo;
+use uinotify_host::{KernelHandle, mountinfo};
 use uinotify_images::checkpoint::FileHandle;
 use uinotify_images::text::Device;
 
-/// `MAX_HANDLE_SZ`
-const BYTES_MAX: usize = 128;
-
-/// The kernel's `struct file_handle`.
-#[repr(C)]
-struct Buffer {
-    length: u32,
-    kind: i32,
-    bytes: [u8; BYTES_MAX],
-}
-
 /// The handle of the object behind a descriptor; nothing where the file system has none.
 pub(super) fn of(object: BorrowedFd<'_>) -> Option<FileHandle> {
-    let mut buffer = Buffer { length: BYTES_MAX as u32, kind: 0, bytes: [0; BYTES_MAX] };
-    let mut mount = 0;
-    let number = object.as_raw_fd();
-    // SAFETY: the buffer begins as the kernel's structure does, and says how much room follows; all of it lives through the call.
-    let result = unsafe {
-        libc::name_to_handle_at(number, c"".as_ptr(), (&raw mut buffer).cast(), &raw mut mount, libc::AT_EMPTY_PATH)
-    };
-    Errno::result(result).ok()?;
-    let bytes = buffer.bytes.get(..usize::try_from(buffer.length).ok()?)?.to_vec();
-    Some(FileHandle { kind: buffer.kind.cast_unsigned(), bytes })
+    let (handle, _) = KernelHandle::of(object, c"", libc::AT_EMPTY_PATH).ok()?;
+    let (kind, bytes) = handle.parts();
+    Some(FileHandle { kind: kind.cast_unsigned(), bytes: bytes.to_vec() })
 }
 
 /// Where handles are opened: one mount of each file system, opened when it is needed.
@@ -51,15 +33,8 @@ impl Mounts {
     /// ESTALE if it is gone, EPERM without CAP_DAC_READ_SEARCH, ENODEV if its file system is not mounted here.
     pub(super) fn open(&mut self, device: Device, handle: &FileHandle) -> Result<OwnedFd, Errno> {
         let mount = self.mount_of(device).ok_or(Errno::ENODEV)?;
-        let length = u32::try_from(handle.bytes.len()).map_err(|_| Errno::EINVAL)?;
-        let mut buffer = Buffer { length, kind: handle.kind.cast_signed(), bytes: [0; BYTES_MAX] };
-        buffer.bytes.get_mut(..handle.bytes.len()).ok_or(Errno::EINVAL)?.copy_from_slice(&handle.bytes);
-        let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-        // SAFETY: the buffer begins as the kernel's structure does, and lives through the call.
-        let number = unsafe { libc::open_by_handle_at(mount.as_fd().as_raw_fd(), (&raw mut buffer).cast(), flags) };
-        Errno::result(number)?;
-        // SAFETY: the call has just returned this descriptor, which nobody else has.
-        Ok(unsafe { OwnedFd::from_raw_fd(number) })
+        let handle = KernelHandle::new(handle.kind.cast_signed(), &handle.bytes).map_err(|_| Errno::EINVAL)?;
+        handle.open(&*mount)
     }
 
     /// The kernel wants a file that is really open, which whoever watches the root of the mount sees.
@@ -80,6 +55,8 @@ impl Mounts {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[test]

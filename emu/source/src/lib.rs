@@ -7,5 +7,6 @@
 pub mod fanotify;
 pub mod fuse;
 pub mod inotify;
+pub mod kernel_handle;
 pub mod mountinfo;
 pub mod rights;

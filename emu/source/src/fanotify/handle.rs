@@ -1,12 +1,12 @@
 //! File handles, as identities: compared, never opened.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 
-/// `MAX_HANDLE_SZ`
-const BYTES_MAX: usize = 128;
+use crate::kernel_handle::KernelHandle;
+
 /// What ext4, xfs, tmpfs and btrfs need lies in the value itself.
 const INLINE_BYTES: usize = 20;
 /// `AT_HANDLE_FID`: one that need not lead back to the object (since 6.5).
@@ -20,13 +20,6 @@ pub struct Handle(Form);
 enum Form {
     Inline { kind: u16, length: u8, bytes: [u8; INLINE_BYTES] },
     Boxed(Box<(i32, Box<[u8]>)>),
-}
-
-#[repr(C)]
-struct Buffer {
-    length: u32,
-    kind: i32,
-    bytes: [u8; BYTES_MAX],
 }
 
 impl Handle {
@@ -81,29 +74,16 @@ impl Handle {
     }
 
     fn ask(directory: impl AsFd, path: &CStr, flags: libc::c_int) -> Result<Self, Errno> {
-        let mut buffer = Buffer { length: BYTES_MAX as u32, kind: 0, bytes: [0; BYTES_MAX] };
-        let mut mount = 0;
-        // SAFETY: `path` is a string, and the buffer begins as the kernel's structure does, and says how much room follows; all live
-        // through the call.
-        let result = unsafe {
-            libc::name_to_handle_at(
-                directory.as_fd().as_raw_fd(),
-                path.as_ptr(),
-                (&raw mut buffer).cast(),
-                &raw mut mount,
-                flags,
-            )
-        };
-        Errno::result(result)?;
-        let length = usize::try_from(buffer.length).unwrap_or(usize::MAX);
-        let bytes = buffer.bytes.get(..length).ok_or(Errno::EOVERFLOW)?;
-        Ok(Self::new(buffer.kind, bytes))
+        let (handle, _) = KernelHandle::of(directory, path, flags)?;
+        let (kind, bytes) = handle.parts();
+        Ok(Self::new(kind, bytes))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel_handle::BYTES_MAX;
 
     #[test]
     fn parts_come_back_whatever_their_length() {

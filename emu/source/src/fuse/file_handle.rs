@@ -1,26 +1,17 @@
 //! File handles: names of inodes that outlive their paths and tell an inode from a later one with its number.
 
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 
 use super::request::NodeId;
+use crate::kernel_handle::KernelHandle;
 
 /// What name_to_handle_at(2) gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FileHandle {
     kind: i32,
     bytes: Box<[u8]>,
-}
-
-/// `MAX_HANDLE_SZ`
-const BYTES_MAX: usize = 128;
-
-#[repr(C)]
-struct Buffer {
-    length: u32,
-    kind: i32,
-    bytes: [u8; BYTES_MAX],
 }
 
 impl FileHandle {
@@ -30,21 +21,9 @@ impl FileHandle {
     ///
     /// EOPNOTSUPP where the file system has none.
     pub(super) fn of(object: impl AsFd) -> Result<(Self, i32), Errno> {
-        let mut buffer = Buffer { length: BYTES_MAX as u32, kind: 0, bytes: [0; BYTES_MAX] };
-        let mut mount = 0;
-        // SAFETY: the buffer begins as the kernel's structure does, and says how much room follows; all of it lives through the call.
-        let result = unsafe {
-            libc::name_to_handle_at(
-                object.as_fd().as_raw_fd(),
-                c"".as_ptr(),
-                (&raw mut buffer).cast(),
-                &raw mut mount,
-                libc::AT_EMPTY_PATH,
-            )
-        };
-        Errno::result(result)?;
-        let bytes = buffer.bytes.get(..usize::try_from(buffer.length).unwrap_or(usize::MAX)).ok_or(Errno::EOVERFLOW)?;
-        Ok((Self { kind: buffer.kind, bytes: bytes.into() }, mount))
+        let (handle, mount) = KernelHandle::of(object, c"", libc::AT_EMPTY_PATH)?;
+        let (kind, bytes) = handle.parts();
+        Ok((Self { kind, bytes: bytes.into() }, mount))
     }
 
     /// What the kernel's FUSE puts into a handle: the number of the node, the more significant half first, and its generation.
@@ -62,15 +41,7 @@ impl FileHandle {
     ///
     /// ESTALE if it is gone, EPERM without CAP_DAC_READ_SEARCH.
     pub(super) fn open(&self, mount: impl AsFd) -> Result<OwnedFd, Errno> {
-        let mut buffer =
-            Buffer { length: u32::try_from(self.bytes.len()).unwrap_or(0), kind: self.kind, bytes: [0; BYTES_MAX] };
-        buffer.bytes.get_mut(..self.bytes.len()).ok_or(Errno::EOVERFLOW)?.copy_from_slice(&self.bytes);
-        let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-        // SAFETY: the buffer begins as the kernel's structure does, and lives through the call.
-        let fd = unsafe { libc::open_by_handle_at(mount.as_fd().as_raw_fd(), (&raw mut buffer).cast(), flags) };
-        Errno::result(fd)?;
-        // SAFETY: the call has just returned this descriptor, which nobody else has.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+        KernelHandle::new(self.kind, &self.bytes)?.open(mount)
     }
 }
 
