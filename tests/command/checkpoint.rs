@@ -2,22 +2,16 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Stdio;
 
 use uinotify::checkpoint::{Checkpoint, Instance};
 
-use crate::room::{Outcome, Room, Running, eventually, helper_command};
+use crate::room::{Outcome, Room, eventually, helper_command, holder};
 
 /// A program that holds a watch with wd 0x34d71d6, with two events that it has not read; its checkpoint, taken while it runs.
 fn dumped(room: &Room) -> Result<(PathBuf, Instance), libtest_mimic::Failed> {
     let watched = room.path("watched");
     fs::create_dir(&watched)?;
-    let hold = helper_command(&["hold", watched.to_str().ok_or("a UTF-8 path")?]).join(" ");
-    let script = format!("echo $$; exec {hold}");
-    let mut command = room.uinotify(&["run", "--next-wd", "0x34d71d6", "--", "sh", "-c", &script]);
-    let mut running = Running::start(command.stdin(Stdio::piped()));
-    let pid = running.line();
-    assert_eq!(running.line(), "ready");
+    let (mut running, pid) = holder(room, &watched)?;
     for name in ["unread1", "unread2"] {
         fs::write(watched.join(name), "")?;
     }

@@ -1,21 +1,14 @@
 //! `uinotify fdinfo`.
 
 use std::fs;
-use std::process::Stdio;
 
-use crate::room::{Outcome, Room, Running, helper_command};
+use crate::room::{Outcome, Room, holder};
 
 pub(super) fn the_text_is_what_the_process_sees() -> Outcome {
     let room = Room::new();
     let watched = room.path("watched");
     fs::create_dir(&watched)?;
-    let hold = helper_command(&["hold", watched.to_str().ok_or("a UTF-8 path")?]).join(" ");
-    // The process says its number, and becomes the program.
-    let script = format!("echo $$; exec {hold}");
-    let mut command = room.uinotify(&["run", "--next-wd", "0x34d71d6", "--", "sh", "-c", &script]);
-    let mut running = Running::start(command.stdin(Stdio::piped()));
-    let pid = running.line();
-    assert_eq!(running.line(), "ready");
+    let (mut running, pid) = holder(&room, &watched)?;
 
     let all = room.end(&mut room.uinotify(&["fdinfo", &pid]));
     assert_eq!((all.status, &*all.stderr), (Some(0), ""));

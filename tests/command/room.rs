@@ -17,6 +17,18 @@ pub(super) type Outcome = Result<(), Failed>;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A program that holds a watch with wd 0x34d71d6 on a folder, and the number of its process.
+pub(super) fn holder(room: &Room, watched: &Path) -> Result<(Running, String), libtest_mimic::Failed> {
+    let hold = helper_command(&["hold", watched.to_str().ok_or("a UTF-8 path")?]).join(" ");
+    // The process says its number, and becomes the program.
+    let script = format!("echo $$; exec {hold}");
+    let mut command = room.uinotify(&["run", "--next-wd", "0x34d71d6", "--", "sh", "-c", &script]);
+    let mut running = Running::start(command.stdin(Stdio::piped()));
+    let pid = running.line();
+    assert_eq!(running.line(), "ready");
+    Ok((running, pid))
+}
+
 /// A runtime folder of a test's own.
 pub(super) struct Room {
     pub(super) folder: TempDir,
