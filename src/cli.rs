@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use uinotify_host::{LimitOverrides, Mode, SetNextWd, Sources};
+use uinotify_host::{LimitOverrides, Mode, Profile, SetNextWd, Sources};
 
 use crate::notice::notice;
 use crate::run::EXIT_OWN_ERROR;
@@ -96,9 +96,15 @@ struct EmulatorArguments {
     #[arg(long, value_name = "NAME=N", value_delimiter = ',', value_parser = limit)]
     limit: Vec<Limit>,
 
-    /// What ioctl(INOTIFY_IOC_SETNEXTWD) does: work, or fail as on a kernel without it
-    #[arg(long, value_enum, value_name = "ANSWER", default_value_t = SetNextWdAnswer::Ok)]
-    setnextwd: SetNextWdAnswer,
+    /// What ioctl(INOTIFY_IOC_SETNEXTWD) does: work, or fail as on a kernel without it. Without this option it works, and
+    /// fails with ENOTTY under --profile el7
+    #[arg(long, value_enum, value_name = "ANSWER")]
+    setnextwd: Option<SetNextWdAnswer>,
+
+    /// Which Linux is shown, where kernels differ (docs/semantics.md, PROFILE): the one of today without this option, and for
+    /// `restore` that of the checkpoint
+    #[arg(long, value_enum, value_name = "PROFILE")]
+    profile: Option<ProfileArgument>,
 
     /// Say what is set up
     #[arg(short, long)]
@@ -195,7 +201,7 @@ struct RestoreArguments {
     missing: MissingArgument,
 
     /// Rebuild in the server at this path
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["source", "next_wd", "limit", "setnextwd"])]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["source", "next_wd", "limit", "setnextwd", "profile"])]
     socket: Option<PathBuf>,
 
     #[command(flatten)]
@@ -389,6 +395,14 @@ enum SetNextWdAnswer {
     Einval,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ProfileArgument {
+    /// The one of today
+    Native,
+    /// RHEL 7's 3.10: no INOTIFY_IOC_SETNEXTWD, no IN_MASK_CREATE, its fdinfo and its events
+    El7,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Limit {
     Watches(u32),
@@ -426,11 +440,15 @@ impl From<EmulatorArguments> for Settings {
             },
             next_wd: arguments.next_wd,
             limits,
-            setnextwd: match arguments.setnextwd {
+            setnextwd: arguments.setnextwd.map(|answer| match answer {
                 SetNextWdAnswer::Ok => SetNextWd::Ok,
                 SetNextWdAnswer::Enotty => SetNextWd::NotTty,
                 SetNextWdAnswer::Einval => SetNextWd::Inval,
-            },
+            }),
+            profile: arguments.profile.map(|profile| match profile {
+                ProfileArgument::Native => Profile::Native,
+                ProfileArgument::El7 => Profile::El7,
+            }),
             verbose: arguments.verbose,
             mode: Mode::default(),
         }

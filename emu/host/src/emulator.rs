@@ -145,12 +145,13 @@ impl Emulator {
     /// If the kernel has no descriptors or memory left, or does not tell what of a socket is unread.
     pub fn new(config: Config) -> io::Result<Self> {
         let weights = Weights::measure()?;
+        let engine = Engine::new(uinotify_core::Config { profile: config.profile, ..uinotify_core::Config::default() });
         // Without the page every settling is a request: slower, and as exact.
         let page = SettlePage::new().ok();
         Ok(Self {
             config,
             limits: MachineLimits::open(),
-            tools: Tools::new(Engine::new(uinotify_core::Config::default()), weights),
+            tools: Tools::new(engine, weights),
             sessions: BTreeMap::new(),
             sessions_made: 0,
             groups: BTreeMap::new(),
