@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use uinotify_host::trace::{TraceFile, TraceForm};
 use uinotify_host::{LimitOverrides, Mode, Profile, SetNextWd, Sources};
 
 use crate::notice::notice;
@@ -111,6 +112,14 @@ struct EmulatorArguments {
     #[arg(long, value_enum, value_name = "PROFILE")]
     profile: Option<ProfileArgument>,
 
+    /// Write each call and each event as a line to FILE, - for standard error
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+
+    /// The same as JSON lines (docs/trace.md)
+    #[arg(long, value_name = "FILE")]
+    trace_json: Option<PathBuf>,
+
     /// Say what is set up
     #[arg(short, long)]
     verbose: bool,
@@ -206,7 +215,7 @@ struct RestoreArguments {
     missing: MissingArgument,
 
     /// Rebuild in the server at this path
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["source", "next_wd", "limit", "setnextwd", "profile"])]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["source", "next_wd", "limit", "setnextwd", "profile", "trace", "trace_json"])]
     socket: Option<PathBuf>,
 
     #[command(flatten)]
@@ -433,6 +442,11 @@ fn limit(text: &str) -> Result<Limit, String> {
     number::limit(number).map(kind)
 }
 
+/// The emulator has another working folder.
+fn trace_path(path: PathBuf) -> PathBuf {
+    if path == Path::new("-") { path } else { std::path::absolute(&path).unwrap_or(path) }
+}
+
 impl From<EmulatorArguments> for Settings {
     fn from(arguments: EmulatorArguments) -> Self {
         let mut limits = LimitOverrides::default();
@@ -461,6 +475,10 @@ impl From<EmulatorArguments> for Settings {
                 ProfileArgument::Native => Profile::Native,
                 ProfileArgument::El7 => Profile::El7,
             }),
+            traces: [(arguments.trace, TraceForm::Text), (arguments.trace_json, TraceForm::Json)]
+                .into_iter()
+                .filter_map(|(path, form)| Some(TraceFile { path: trace_path(path?), form }))
+                .collect(),
             verbose: arguments.verbose,
             mode: Mode::default(),
         }

@@ -21,6 +21,19 @@ impl Emulator {
         &mut self,
         id: u64,
         request: &Request<'_>,
+        descriptors: Vec<OwnedFd>,
+        returned: &[u8],
+        events: &mut Vec<u8>,
+    ) -> Reply {
+        let reply = self.reply_to(id, request, descriptors, returned, events);
+        self.trace_call(id, request, &reply);
+        reply
+    }
+
+    fn reply_to(
+        &mut self,
+        id: u64,
+        request: &Request<'_>,
         mut descriptors: Vec<OwnedFd>,
         returned: &[u8],
         events: &mut Vec<u8>,
@@ -28,7 +41,10 @@ impl Emulator {
         if request.kind == RequestKind::AddWatch {
             let (objects, others): (Vec<_>, Vec<_>) = descriptors.into_iter().partition(|fd| is_path_only(fd.as_fd()));
             let added = match objects.first() {
-                Some(object) => self.add_watch(id, object.as_fd(), request.word, request.payload),
+                Some(object) => {
+                    let added = self.add_watch(id, object.as_fd(), request.word, request.payload);
+                    added.inspect(|wd| self.trace_watch(id, *wd, object.as_fd()))
+                }
                 None => Err(self.refused_by_program(request)),
             };
             // Before the reply: an object that we still hold would outlive its last name, and its IN_DELETE_SELF come late.

@@ -21,6 +21,8 @@ use crate::trees::is_observed;
 impl Emulator {
     pub(super) fn open_session(&mut self, key: usize, peer: Peer, request: &Request<'_>) {
         let result = self.try_open_session(key, peer, request);
+        let made = result.as_ref().map(|_| self.sessions_made).map_err(|errno| *errno);
+        self.trace_init(peer.pid, request.argument, made);
         let Some(connection) = self.connections.get(key) else { return };
         let sent = match &result {
             Ok(theirs) => frame::send(connection.as_fd(), [&Reply::default().encode(), &[]], &[theirs.as_fd()]),
@@ -151,6 +153,10 @@ impl Emulator {
 
     pub(super) fn close_session(&mut self, id: u64) {
         let Some(session) = self.sessions.remove(&id) else { return };
+        self.trace_events();
+        if !self.tracer.is_idle() {
+            self.tracer.closed(id);
+        }
         self.tell(&|| format!("instance {id} ended"));
         self.lulls.forget(id);
         // A program may keep the kernel instance open, so that closing it would not take it out.
