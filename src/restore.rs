@@ -16,7 +16,7 @@ use crate::checkpoint::{self, Checkpoint, Instance, Progress, restore};
 use crate::images::{EXIT_LOSSES, read_checkpoint};
 use crate::inherited::Inherited;
 use crate::notice::notice;
-use crate::run::{self, Handed, put_in_place};
+use crate::run::{self, Handed, Signalled, put_in_place};
 use crate::settings::Settings;
 use crate::{env, environment, fdinfo, nested};
 
@@ -69,7 +69,7 @@ pub fn run(options: &Options) -> anyhow::Result<u8> {
     let mut prepare = |address: &EmulatorAddress<'_>| {
         let rebuilt = instances.iter().map(|instance| rebuild(address, &checkpoint, instance, options));
         let rebuilt = rebuilt.collect::<anyhow::Result<Vec<_>>>()?;
-        hand_over(rebuilt, &numbers)
+        hand_over(rebuilt, &instances, &numbers)
     };
     let result = match &options.socket {
         Some(socket) => {
@@ -157,14 +157,31 @@ fn rebuild(
 }
 
 /// One descriptor for each number.
-fn hand_over(rebuilt: Vec<OwnedFd>, numbers: &[Vec<RawFd>]) -> anyhow::Result<Vec<Handed>> {
+fn hand_over(rebuilt: Vec<OwnedFd>, instances: &[&Instance], numbers: &[Vec<RawFd>]) -> anyhow::Result<Vec<Handed>> {
     let mut handed = Vec::new();
-    for (descriptor, numbers) in rebuilt.into_iter().zip(numbers) {
+    for ((descriptor, instance), numbers) in rebuilt.into_iter().zip(instances).zip(numbers) {
+        let mut signals = signals(instance);
         for number in numbers {
-            handed.push(Handed { descriptor: descriptor.try_clone()?, number: *number });
+            // One of several descriptors is the one that signals tell.
+            handed.push(Handed { descriptor: descriptor.try_clone()?, number: *number, signals: signals.take() });
         }
     }
     Ok(handed)
+}
+
+/// The program gets the signals that one of its former processes had asked for itself.
+fn signals(instance: &Instance) -> Option<Signalled> {
+    let owner = instance.signal_owner?;
+    let is_own = instance.descriptors.iter().any(|descriptor| descriptor.pid == owner.pid);
+    if owner.pid != 0 && !is_own {
+        notice(format_args!(
+            "instance {}: its signals went to process {}, and go to nobody now",
+            instance.id, owner.pid
+        ));
+        return None;
+    }
+    let kind = (owner.pid != 0).then_some(owner.pid_type.cast_signed());
+    Some(Signalled { kind, signal: owner.signal.cast_signed() })
 }
 
 /// Becomes the program, under the server.

@@ -111,6 +111,7 @@ fn main() -> ExitCode {
             "checkpoint::a_program_goes_on_with_an_instance_of_another",
             checkpoint::a_program_goes_on_with_an_instance_of_another,
         ),
+        Trial::test("checkpoint::signals_come_to_the_program", checkpoint::signals_come_to_the_program),
         Trial::test("checkpoint::objects_that_are_gone_are_told", checkpoint::objects_that_are_gone_are_told),
         Trial::test("checkpoint::numbers_come_round", checkpoint::numbers_come_round),
         Trial::test("checkpoint::what_is_not_there_is_not_dumped", checkpoint::what_is_not_there_is_not_dumped),

@@ -27,6 +27,7 @@ pub(super) fn main(arguments: &[String]) -> ExitCode {
         ["signals", count, to_group] => signals(count, Some(to_group)),
         ["hold", folder] => hold(Path::new(folder)),
         ["hold-while", folder, ref command @ ..] => hold_while(Path::new(folder), command),
+        ["be-signalled", fd, folder] => be_signalled(fd.parse().expect("a number"), Path::new(folder)),
         ["told", folder] => told(Path::new(folder)),
         ["take", fd, folder] => take(fd.parse().expect("a number"), Path::new(folder)),
         ["leave", folder] => leave(folder),
@@ -140,6 +141,39 @@ fn hold_while(folder: &Path, command: &[&str]) {
     add_watch(&inotify, folder).expect("a watch");
     let status = Command::new(command[0]).args(&command[1..]).status().expect("it starts");
     assert!(status.success(), "{status}");
+}
+
+/// Who gets the signals of a descriptor, and whether one comes for an event, by SIGUSR1.
+fn be_signalled(fd: i32, folder: &Path) {
+    const F_GETSIG: i32 = 11;
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGUSR1);
+    set.thread_block().expect("the mask can be set");
+    // SAFETY: takes numbers only.
+    let owner = unsafe { libc::fcntl(fd, libc::F_GETOWN) };
+    // SAFETY: as above.
+    let signal = unsafe { libc::fcntl(fd, F_GETSIG) };
+    let is_self = owner == i32::try_from(std::process::id()).expect("a process");
+    say(&format!("owner {} signal {signal}", if is_self { "self".to_owned() } else { owner.to_string() }));
+    fs::write(folder.join("signalled"), "").expect("the folder is writable");
+    fs::remove_file(folder.join("signalled")).expect("it was made");
+    let patience = libc::timespec { tv_sec: if is_self { 10 } else { 0 }, tv_nsec: 100_000_000 };
+    // SAFETY: the structure is integers and pointers, of which all zeroes is a value.
+    let mut information: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: all three outlive the call, which reads the set and the time, and writes the structure.
+    let number = unsafe { libc::sigtimedwait(set.as_ref(), &raw mut information, &raw const patience) };
+    if number != libc::SIGUSR1 {
+        return say("no signal");
+    }
+    #[repr(C)]
+    struct OfPoll {
+        header: [i32; 4],
+        band: libc::c_long,
+        fd: i32,
+    }
+    // SAFETY: a signal of F_SETSIG has these members (sigaction(2), SIGIO).
+    let details = unsafe { (&raw const information).cast::<OfPoll>().read() };
+    say(&format!("signal for {}", details.fd));
 }
 
 /// One call of each kind that can be told of, and two events.
