@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr, OsString};
-use std::io::{self, IsTerminal, Write};
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
+use indicatif::{ProgressBar, ProgressStyle};
 use nix::unistd::execvpe;
 use uinotify_host::EmulatorAddress;
 
@@ -130,9 +129,9 @@ fn rebuild(
     options: &Options,
 ) -> anyhow::Result<OwnedFd> {
     let id = instance.id;
-    let mut line = Line::new();
-    let restored = restore(address, checkpoint, instance, options.rebuild, &mut |progress| line.show(progress));
-    line.clear();
+    let bar = Bar::new();
+    let restored = restore(address, checkpoint, instance, options.rebuild, &mut |progress| bar.show(progress));
+    bar.clear();
     let restored = restored.map_err(|error| anyhow!("instance {id}: {error}"))?;
     for finding in &restored.findings {
         notice(format_args!("instance {id}: {finding}"));
@@ -205,39 +204,34 @@ fn execute(options: &Options, address: &OsStr, handed: Vec<Handed>) -> anyhow::R
     Err(anyhow!("cannot run {}: {}", options.command[0].display(), errno.desc()))
 }
 
-/// How often the line on a terminal changes.
-const PERIOD: Duration = Duration::from_millis(100);
+/// How far it has come, on a terminal; nothing anywhere else.
+struct Bar(ProgressBar);
 
-/// How far it has come, on a terminal.
-struct Line {
-    is_shown: bool,
-    shown: Option<Instant>,
-}
-
-impl Line {
+impl Bar {
     fn new() -> Self {
-        Self { is_shown: io::stderr().is_terminal(), shown: None }
+        // Numbers and text alone: the template is right.
+        let style = ProgressStyle::with_template("{bar:32} {pos} of {len} {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        Self(ProgressBar::new(0).with_style(style))
     }
 
-    fn show(&mut self, progress: Progress) {
-        let due = self.shown.map_or(progress.elapsed >= PERIOD, |shown| shown.elapsed() >= PERIOD);
-        if !self.is_shown || !due {
-            return;
-        }
-        self.shown = Some(Instant::now());
+    fn show(&self, progress: Progress) {
         let Progress { watches, watches_max, steps, steps_expected, elapsed } = progress;
         let left = progress
             .projected()
             .map_or_else(String::new, |all| format!(", some {:.0} s to go", all.saturating_sub(elapsed).as_secs_f64()));
-        let steps = if steps_expected == 0 { String::new() } else { format!(", {steps} of {steps_expected} steps") };
-        // A terminal that is gone is no reason to stop.
-        let _ = write!(io::stderr(), "\r\x1b[K{watches} of {watches_max} watches{steps}{left}");
+        let (position, length, what) = if steps_expected > 0 {
+            (steps, steps_expected, "steps")
+        } else {
+            (watches as u64, watches_max as u64, "watches")
+        };
+        self.0.set_length(length);
+        self.0.set_position(position);
+        self.0.set_message(format!("{what}{left}"));
     }
 
     fn clear(&self) {
-        if self.shown.is_some() {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
+        self.0.finish_and_clear();
     }
 }
 
