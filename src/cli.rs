@@ -16,7 +16,8 @@ use crate::run::EXIT_OWN_ERROR;
 use crate::settings::Settings;
 use crate::tree::Tree;
 use crate::{
-    checkpoint, criu, dump, emulate, env, fdinfo, images, mount, number, process, ps, restore, run, serve, shim_file,
+    checkpoint, criu, doctor, dump, emulate, env, fdinfo, images, mount, number, process, ps, restore, run, serve,
+    shim_file,
 };
 
 /// Exit status of a command other than `run` that has failed.
@@ -79,6 +80,13 @@ enum Command {
     Fill(FillArguments),
     /// Show, check and change what CRIU's images have of inotify
     Images(images::Arguments),
+    /// Try what works on this machine, and say what does not and why
+    ///
+    /// The exit status is 0 if `uinotify run` works as it comes, for programs that watch PATH, and 1 if not.
+    Doctor(DoctorArguments),
+    /// The program of the doctor's trials
+    #[command(hide = true, name = doctor::observe::COMMAND)]
+    Observe(ObserveArguments),
 }
 
 /// What an emulator is told.
@@ -340,6 +348,24 @@ struct PsArguments {
 }
 
 #[derive(Args)]
+struct DoctorArguments {
+    /// What is to be watched; else the working folder
+    #[arg(value_name = "PATH")]
+    path: Option<PathBuf>,
+
+    /// Print JSON, with the version of its schema
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct ObserveArguments {
+    /// An empty folder
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+}
+
+#[derive(Args)]
 struct FdinfoArguments {
     /// The process
     #[arg(value_name = "PID")]
@@ -542,6 +568,12 @@ pub fn main() -> ExitCode {
         Command::Restore(arguments) => status_or_own_error(restore::run(&arguments.into())),
         Command::Criu(arguments) => status_or_own_error(criu::run(&arguments.into())),
         Command::Fill(arguments) => exit_code(criu::fill(&arguments.checkpoint)),
+        Command::Doctor(arguments) => match doctor::doctor(arguments.path.as_deref(), arguments.json) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(EXIT_FAILURE),
+            Err(error) => exit_code(Err(error)),
+        },
+        Command::Observe(arguments) => exit_code(doctor::observe::observe(&arguments.folder)),
         Command::Images(arguments) => match images::images(arguments.command) {
             Ok(status) => ExitCode::from(status),
             Err(error) => exit_code(Err(error)),

@@ -8,6 +8,7 @@
 pub mod checkpoint;
 pub mod cli;
 pub mod criu;
+pub mod doctor;
 pub mod dump;
 pub mod emulate;
 pub mod env;

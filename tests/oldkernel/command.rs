@@ -20,6 +20,7 @@ pub(super) const TESTS: &[Test] = &[
     ("dump_and_restore", false, dump_and_restore),
     ("dump_and_restore_in_a_tree", true, dump_and_restore_in_a_tree),
     ("mount", true, mount),
+    ("doctor", true, doctor),
 ];
 
 /// What a kernel of 3.10 may be asked by a file system of its protocol: LOOKUP to RELEASEDIR, FSYNCDIR, ACCESS, CREATE, IOCTL, BATCH_FORGET
@@ -189,5 +190,23 @@ fn mount(scene: &Scene) -> Outcome {
     command.env("UINOTIFY_TEST_FUSE", variable("UINOTIFY_TEST_FUSE").ok_or("its settings")?);
     let ended = scene.room.end(&mut command);
     same(&ended, &native);
+    Ok(())
+}
+
+/// What this kernel lacks, and that the tool works all the same.
+fn doctor(scene: &Scene) -> Outcome {
+    let folder = scene.folder("watched")?;
+    let ended = scene.end(&["doctor", "--json", &folder]);
+    let found: serde_json::Value = serde_json::from_str(&ended.stdout)?;
+    let works = |place: &str| found.pointer(place).and_then(|place| place["works"].as_bool());
+    let why = |place: &str| found.pointer(place).and_then(|place| place["why"].as_str()).unwrap_or_default();
+    assert_eq!((ended.status, &*ended.stderr, works("/default")), (Some(0), "", Some(true)), "{found}");
+    for place in ["/library", "/program", "/sources/inotify", "/sources/fuse"] {
+        assert_eq!(works(place), Some(true), "{place}: {found}");
+    }
+    assert_eq!((works("/kernel_setnextwd"), why("/kernel_setnextwd")), (Some(false), "ENOTTY"));
+    assert_eq!(works("/sources/fanotify"), Some(false));
+    assert_eq!(why("/sources/fanotify"), "the kernel tells no names by it (that came with Linux 5.9)");
+    assert_eq!(found["auto"]["source"], "inotify");
     Ok(())
 }

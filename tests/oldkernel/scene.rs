@@ -53,7 +53,8 @@ pub(super) fn compiled(compiler: &str, source: &str, options: &[&str]) -> Result
         return Ok(path);
     }
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oldkernel").join(source);
-    let built = Command::new(compiler).args(["-Wall", "-Werror", "-o"]).arg(&path).arg(source).args(options).output()?;
+    let built =
+        Command::new(compiler).args(["-Wall", "-Werror", "-o"]).arg(&path).arg(source).args(options).output()?;
     if !built.status.success() {
         return Err(String::from_utf8_lossy(&built.stderr).into_owned().into());
     }

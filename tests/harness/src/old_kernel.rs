@@ -120,15 +120,18 @@ impl OldKernel {
     }
 }
 
-/// Runs the tests of this process, whose threads have not been started, on the kernel that the environment names, if it does.
+/// Runs the tests of this process on the kernel that the environment names, if it does. The process executes itself once more: a libc
+/// does not expect its kernel to become another one.
 ///
 /// # Panics
 ///
 /// If that cannot be done: tests must not pass on another kernel unnoticed.
 pub fn enter_if_asked() {
-    if let Some(kernel) = OldKernel::from_environment() {
-        kernel.enter().expect("a filter");
-    }
+    let Some(kernel) = OldKernel::from_environment() else { return };
+    let mut command = Command::new("/proc/self/exe");
+    command.args(std::env::args_os().skip(1)).env_remove(VARIABLE);
+    let error = kernel.confine(&mut command).exec();
+    panic!("cannot run on another kernel: {error}");
 }
 
 /// `struct seccomp_data`: where the number, the architecture and the lower half of an argument are.
@@ -149,12 +152,7 @@ const GIVE: u32 = libc::BPF_RET | libc::BPF_K;
 
 fn instruction(code: u32, k: u32, if_true: usize, if_false: usize) -> sock_filter {
     let distance = |steps| u8::try_from(steps).expect("rules are short");
-    sock_filter {
-        code: u16::try_from(code).expect("sixteen bits"),
-        jt: distance(if_true),
-        jf: distance(if_false),
-        k,
-    }
+    sock_filter { code: u16::try_from(code).expect("sixteen bits"), jt: distance(if_true), jf: distance(if_false), k }
 }
 
 fn give(answer: u32) -> sock_filter {
@@ -216,8 +214,7 @@ fn install(filter: &[sock_filter]) -> io::Result<()> {
     // SAFETY: takes numbers only.
     Errno::result(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
     // SAFETY: the program and its instructions live through the call, which copies them.
-    let result =
-        unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, std::ptr::from_ref(&program)) };
+    let result = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, std::ptr::from_ref(&program)) };
     Errno::result(result)?;
     Ok(())
 }
