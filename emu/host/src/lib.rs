@@ -15,6 +15,7 @@ mod fdinfo;
 mod frame;
 mod limits;
 mod lull;
+mod memory_file;
 mod paths;
 mod programs;
 mod refusal;
