@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
+use uinotify_harness::needs::Need;
 
 #[path = "command/bare.rs"]
 mod bare;
@@ -12,6 +13,8 @@ mod bare;
 mod barrier;
 #[path = "command/checkpoint.rs"]
 mod checkpoint;
+#[path = "command/doctor.rs"]
+mod doctor;
 #[path = "command/emulation.rs"]
 mod emulation;
 #[path = "command/fdinfo.rs"]
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
     if arguments.nth(1).as_deref() == Some("--helper") {
         return helper::main(&arguments.collect::<Vec<_>>());
     }
+    uinotify_harness::old_kernel::enter_if_asked();
     // SAFETY: it takes no pointer; the default action of SIGALRM is to end the process.
     unsafe { libc::alarm(HANG_SECONDS) };
     let trials = vec![
@@ -135,7 +139,19 @@ fn main() -> ExitCode {
         Trial::test("bare::without_an_emulator_there_is_no_instance", bare::without_an_emulator_there_is_no_instance),
         Trial::test("bare::the_emulator_is_found_from_the_library", bare::the_emulator_is_found_from_the_library),
         Trial::test("bare::run_under_a_bare_library_is_the_inner_one", bare::run_under_a_bare_library_is_the_inner_one),
+        Trial::test("doctor::what_works_is_said", doctor::what_works_is_said),
+        Trial::test("doctor::what_fails_is_said", doctor::what_fails_is_said),
+        trial_with_limits("doctor::a_kernel_without_instances_is_said", doctor::a_kernel_without_instances_is_said),
         Trial::test("shim::stands_on_nothing", reach::shim_stands_on_nothing),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// A test that takes a user name space with limits of its own.
+fn trial_with_limits(name: &str, test: fn() -> room::Outcome) -> Trial {
+    let reason = Need::Limits.probe().err();
+    if let Some(reason) = &reason {
+        println!("ignored: {name}: {reason:#}");
+    }
+    Trial::test(name, test).with_ignored_flag(reason.is_some())
 }

@@ -13,6 +13,7 @@ pub mod generate;
 pub mod measure;
 pub mod model;
 pub mod needs;
+pub mod old_kernel;
 pub mod operation;
 pub mod raw;
 pub mod shorthand;
