@@ -16,6 +16,7 @@ mod allocator;
 mod checkpoint;
 mod descriptor;
 mod entry;
+mod fanotify;
 mod file;
 mod fuse;
 mod ignored;
@@ -55,6 +56,8 @@ struct Subjects {
     /// The emulator whose events come from a file system of its own, and the directory that is seen through that.
     sandboxed: Pool,
     _sandbox: TempDir,
+    /// The emulator whose events come from marks of fanotify.
+    marked: Pool,
 }
 
 impl Subjects {
@@ -66,6 +69,7 @@ impl Subjects {
             .permissions(std::fs::Permissions::from_mode(0o1777))
             .tempdir()?;
         let sandboxed = fuse::kind(executor.clone(), sandbox.path());
+        let marked = fanotify::kind(executor.clone());
         let emulated = match std::env::var("UINOTIFY_AGAINST").as_deref() {
             Ok("kernel") => native.clone(),
             _ => Kind::emulated(
@@ -79,6 +83,7 @@ impl Subjects {
             emulated: Pool::new(emulated),
             sandboxed: Pool::new(sandboxed),
             _sandbox: sandbox,
+            marked: Pool::new(marked),
         })
     }
 
@@ -90,6 +95,11 @@ impl Subjects {
     /// What the kernel and the emulator in its sandbox show.
     fn run_in_sandbox(&self, list: &List) -> (Trace, Trace) {
         at_once(&self.native, &self.sandboxed, list)
+    }
+
+    /// What the kernel and the emulator on marks of fanotify show.
+    fn run_marked(&self, list: &List) -> (Trace, Trace) {
+        at_once(&self.native, &self.marked, list)
     }
 
     /// What the kernel shows twice.
@@ -142,6 +152,7 @@ fn main() -> Result<ExitCode> {
     trials.extend(random::trials(&subjects, &mut unmet, arguments.list));
     trials.extend(model::trials(&subjects, &mut unmet));
     trials.extend(fuse::trials(&subjects, &mut unmet, arguments.list));
+    trials.extend(fanotify::trials(&subjects, &mut unmet, arguments.list));
     trials.extend(rules::trials(&subjects, &mut unmet));
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Not `exit`: the subjects end when they are dropped.
@@ -204,6 +215,8 @@ fn replay(subjects: &Subjects, file: &str) -> Result<ExitCode> {
     println!("--- emulated\n{}", show::trace(&list, &emulated));
     let (_, sandboxed) = subjects.run_in_sandbox(&list);
     println!("--- in a sandbox\n{}", show::trace(&list, &sandboxed));
+    let (_, marked) = subjects.run_marked(&list);
+    println!("--- by marks\n{}", show::trace(&list, &marked));
     let (_, modelled) = model::run(subjects, &list);
     println!("--- modelled\n{}", show::trace(&list, &modelled));
     match compare(&list, &native, &emulated, &[]) {

@@ -40,7 +40,7 @@ impl Emulator {
             return added.map(|added| added.wd);
         }
         // The mark is to tell what all watches of the object together ask for.
-        let interest = self.tools.engine.interest(marked) | asked & Mask::IN_EXCL_UNLINK;
+        let interest = self.tools.engine.interest(marked);
         if !asked.contains(interest) {
             self.mark(object, asked | interest, path)?;
         }

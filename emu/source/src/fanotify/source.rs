@@ -21,6 +21,8 @@ use crate::fuse::Sink;
 const BUFFER_BYTES: usize = 1 << 18;
 /// How often a file system that is mounted nowhere any more is looked at, until the last who uses it lets it go.
 const DETACHED_CHECK: Duration = Duration::from_millis(100);
+/// With more marks on it, it is not looked at more often.
+const DETACHED_MARKS_MAX: usize = 64;
 /// Numbers of objects: `TAG`, how often a place was used again, the file system, the place.
 const TAG: u64 = 0xf << 60;
 const REUSED_SHIFT: u32 = 40;
@@ -140,6 +142,10 @@ impl Source {
         self.buffer = buffer;
         if looks {
             self.check_mounts(sink);
+        } else {
+            // Whoever unmounts what only they see goes on at once.
+            let few = |volume: &&mut Volume| volume.is_detached && volume.marks_count() <= DETACHED_MARKS_MAX;
+            self.volumes.iter_mut().flatten().filter(few).for_each(|volume| volume.check_unmounted(sink));
         }
         self.drop_idle();
         result
@@ -174,7 +180,11 @@ impl Source {
     fn check_mounts(&mut self, sink: &mut impl Sink) {
         self.look_at = None;
         let Ok(mounted) = Mounts::devices() else { return };
-        for volume in self.volumes.iter_mut().flatten().filter(|volume| volume.is_detached(&mounted)) {
+        for volume in self.volumes.iter_mut().flatten() {
+            volume.note_mounted(&mounted);
+            if !volume.is_detached {
+                continue;
+            }
             volume.check_unmounted(sink);
             if volume.translation.tree.watched_count() > 0 {
                 self.look_at = Some(Instant::now() + DETACHED_CHECK);
@@ -191,7 +201,14 @@ impl Source {
         if free >= VOLUMES_MAX {
             return Err(Errno::ENOSPC);
         }
-        let volume = Volume::new(target, mask, Self::most(self.options), self.options.whole_file_systems)?;
+        let mut volume = Volume::new(target, mask, Self::most(self.options), self.options.whole_file_systems)?;
+        // It may be one of another name space.
+        if let Ok(mounted) = Mounts::devices() {
+            volume.note_mounted(&mounted);
+        }
+        if volume.is_detached {
+            self.look_at.get_or_insert_with(|| Instant::now() + DETACHED_CHECK);
+        }
         self.epoll.add(&volume, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
         if free == self.volumes.len() {
             self.volumes.push(None);
