@@ -51,16 +51,16 @@ pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -
         equal(&|list| subjects.run_in_sandbox(list), || generate::trees().prop_map(fuse::visible), cases, seed)
     };
     let marked: fn(&Subjects, u32, u64) -> Result<(), Failed> =
-        |subjects, cases, seed| in_class(subjects, || generate::lists().prop_map(fanotify::in_class), cases, seed);
+        |subjects, cases, seed| in_class(subjects, || generate::lists().prop_map(fanotify::in_class), cases / 2, seed);
     let trees_marked: fn(&Subjects, u32, u64) -> Result<(), Failed> =
-        |subjects, cases, seed| in_class(subjects, || generate::trees().prop_map(fanotify::in_class), cases, seed);
+        |subjects, cases, seed| in_class(subjects, || generate::trees().prop_map(fanotify::in_class), cases / 2, seed);
     let checkpointed_marked: fn(&Subjects, u32, u64) -> Result<(), Failed> = |subjects, cases, seed| {
-        in_class(subjects, || checkpoint::lists().prop_map(fanotify::in_class), cases / 2, seed)
+        in_class(subjects, || checkpoint::lists().prop_map(fanotify::in_class), cases / 4, seed)
     };
     let allocations_marked: fn(&Subjects, u32, u64) -> Result<(), Failed> =
         |subjects, cases, seed| equal(&|list| subjects.run_marked(list), generate::allocations, cases / 2, seed);
     let settled_marked: fn(&Subjects, u32, u64) -> Result<(), Failed> = |subjects, cases, seed| {
-        equal(&|list| subjects.run_marked(list), || generate::lists().prop_map(fanotify::settled), cases, seed)
+        equal(&|list| subjects.run_marked(list), || generate::lists().prop_map(fanotify::settled), cases / 2, seed)
     };
     let trees_settled_marked: fn(&Subjects, u32, u64) -> Result<(), Failed> = |subjects, cases, seed| {
         equal(

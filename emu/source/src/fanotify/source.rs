@@ -146,6 +146,8 @@ impl Source {
             // Whoever unmounts what only they see goes on at once.
             let few = |volume: &&mut Volume| volume.is_detached && volume.marks_count() <= DETACHED_MARKS_MAX;
             self.volumes.iter_mut().flatten().filter(few).for_each(|volume| volume.check_unmounted(sink));
+            let is_left = |volume: &Volume| volume.is_detached && volume.translation.tree.watched_count() > 0;
+            self.look_at = self.look_at.filter(|_| self.volumes.iter().flatten().any(is_left));
         }
         self.drop_idle();
         result
@@ -155,6 +157,14 @@ impl Source {
     #[must_use]
     pub fn wait_max(&self) -> Option<Duration> {
         self.look_at.map(|time| time.saturating_duration_since(Instant::now()))
+    }
+
+    /// The number of the object behind a descriptor, if it is watched.
+    #[must_use]
+    pub fn find(&self, object: BorrowedFd<'_>) -> Option<ObjectId> {
+        let target = Target::new(object).ok()?;
+        let volume = self.volumes.get(self.position(&target)?)?.as_ref()?;
+        volume.find(&target)
     }
 
     /// How the file system of an object is marked.
@@ -252,11 +262,22 @@ fn volume_of(id: ObjectId) -> usize {
     (id.0 >> VOLUME_SHIFT) as usize & VOLUMES_MAX
 }
 
-/// How each file system is marked: a line for each.
+/// The file systems of which something is watched.
 #[derive(Clone, Copy, Debug)]
 pub struct Volumes<'a>(&'a Source);
 
-impl Volumes<'_> {
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// The number of its device.
+    pub device: u64,
+    /// How many of its objects are watched.
+    pub watched: usize,
+    /// How they are marked.
+    pub kind: MarkKind,
+}
+
+impl<'a> Volumes<'a> {
     /// Watched objects, objects known in all, and the bytes of the names among them, of all file systems together.
     #[must_use]
     pub fn size(&self) -> (usize, usize, usize) {
@@ -266,21 +287,21 @@ impl Volumes<'_> {
             (watched + tree.watched_count(), known + objects, bytes + names)
         })
     }
+
+    /// Each.
+    pub fn iter(&self) -> impl Iterator<Item = Marked> + use<'a> {
+        self.0.volumes.iter().flatten().map(|volume| Marked {
+            device: volume.key.device(),
+            watched: volume.translation.tree.watched_count(),
+            kind: volume.mark,
+        })
+    }
 }
 
-impl fmt::Display for Volumes<'_> {
+impl fmt::Display for Marked {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for volume in self.0.volumes.iter().flatten() {
-            let device = volume.key.device();
-            let watched = volume.translation.tree.watched_count();
-            writeln!(
-                formatter,
-                "fanotify: file system {}:{}, watched objects: {watched}: {}",
-                libc::major(device),
-                libc::minor(device),
-                volume.mark
-            )?;
-        }
-        Ok(())
+        let Self { device, watched, kind } = self;
+        let (major, minor) = (libc::major(*device), libc::minor(*device));
+        write!(formatter, "fanotify on file system {major}:{minor}: {kind}; watched objects: {watched}")
     }
 }

@@ -157,6 +157,11 @@ impl Volume {
         Ok(id)
     }
 
+    /// The number of an object that is watched.
+    pub(super) fn find(&self, target: &Target<'_>) -> Option<ObjectId> {
+        self.translation.tree.find(&target.handle).filter(|object| object.is_watched()).map(|object| object.id)
+    }
+
     /// Ends the watch of an object.
     pub(super) fn unwatch(&mut self, id: ObjectId) {
         let tree = &mut self.translation.tree;
