@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use serde_json::{Value, json};
-use uinotify_host::{LimitOverrides, MachineLimits, trial};
+use uinotify_host::{LimitOverrides, MachineLimits, Sources, trial};
 
 use crate::inherited::Inherited;
 use crate::nested;
@@ -136,7 +136,7 @@ impl Findings {
     }
 
     fn limits(&self) -> uinotify_host::Limits {
-        MachineLimits::open().with(LimitOverrides::default(), true)
+        MachineLimits::open().with(LimitOverrides::default(), Sources::Inotify)
     }
 
     fn json(&self) -> Value {

@@ -25,6 +25,8 @@ mod helper;
 mod inheritance;
 #[path = "command/life.rs"]
 mod life;
+#[path = "command/marks.rs"]
+mod marks;
 #[path = "command/ps.rs"]
 mod ps;
 #[path = "command/reach.rs"]
@@ -142,6 +144,17 @@ fn main() -> ExitCode {
         Trial::test("doctor::what_works_is_said", doctor::what_works_is_said),
         Trial::test("doctor::what_fails_is_said", doctor::what_fails_is_said),
         trial_with_limits("doctor::a_kernel_without_instances_is_said", doctor::a_kernel_without_instances_is_said),
+        Trial::ignorable_test("marks::a_watcher_goes_on_beyond_the_kernels_limit", || {
+            marks::goes_on("max_inotify_watches", 10)
+        }),
+        Trial::ignorable_test("marks::a_watcher_goes_on_without_kernel_instances", || {
+            marks::goes_on("max_inotify_instances", 0)
+        }),
+        Trial::ignorable_test("marks::limits_that_are_set_hold", marks::limits_that_are_set_hold),
+        Trial::ignorable_test(
+            "marks::at_the_limit_of_marks_there_is_no_watch",
+            marks::at_the_limit_of_marks_there_is_no_watch,
+        ),
         Trial::test("shim::stands_on_nothing", reach::shim_stands_on_nothing),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

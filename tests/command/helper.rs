@@ -48,6 +48,9 @@ pub(super) fn main(arguments: &[String]) -> ExitCode {
         ["fork-in-between", started, go] => own_emulator::fork_in_between(Path::new(started), Path::new(go)),
         ["without-standard-descriptors", result] => own_emulator::without_standard_descriptors(Path::new(result)),
         ["open-when-told"] => own_emulator::open_when_told(),
+        ["limited", name, limit, ref command @ ..] => limited(name, limit, command),
+        ["has-marks"] => has_marks(),
+        ["watch-many", folder, count] => watch_many(Path::new(folder), count.parse().expect("a number")),
         ["setnextwd", wd] => setnextwd(wd.parse().expect("a number")),
         _ => panic!("no such helper: {arguments:?}"),
     }
@@ -251,4 +254,55 @@ fn setnextwd(wd: i32) {
     // SAFETY: this request takes its number by value.
     let result = Errno::result(unsafe { libc::ioctl(inotify.as_raw_fd(), INOTIFY_IOC_SETNEXTWD as _, wd) });
     say(&show(result.and_then(|_| add_watch(&inotify, Path::new("/")))));
+}
+
+/// Becomes a command in a user name space of its own, in which a limit of /proc/sys/user is another.
+fn limited(name: &str, limit: &str, command: &[&str]) {
+    let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER).expect("a user name space");
+    let write = |path: &str, text: &str| fs::write(path, text).expect("our own name space");
+    write("/proc/self/setgroups", "deny");
+    write("/proc/self/uid_map", &format!("{user} {user} 1"));
+    write("/proc/self/gid_map", &format!("{group} {group} 1"));
+    write(&format!("/proc/sys/user/{name}"), limit);
+    let error = std::os::unix::process::CommandExt::exec(Command::new(command[0]).args(&command[1..]));
+    panic!("{}: {error}", command[0]);
+}
+
+/// Whether an ordinary user may have marks of fanotify (5.13).
+fn has_marks() {
+    // SAFETY: takes flags only.
+    let group = unsafe { libc::fanotify_init(libc::FAN_REPORT_DFID_NAME | libc::FAN_REPORT_FID, 0) };
+    Errno::result(group).expect("a group of fanotify");
+}
+
+/// Makes folders and watches each; then, when told, makes a file in each, and shows what it has seen.
+fn watch_many(folder: &Path, count: usize) {
+    let inotify = init().expect("an instance");
+    let folders: Vec<_> = (0..count).map(|number| folder.join(format!("{}/{number}", number / 1000))).collect();
+    for (number, folder) in folders.iter().enumerate() {
+        fs::create_dir_all(folder).expect("a folder");
+        match add_watch(&inotify, folder) {
+            Ok(wd) => assert_eq!(wd as usize, number + 1),
+            Err(errno) => {
+                say(&format!("{number} watched, errno {}", errno as i32));
+                return;
+            }
+        }
+    }
+    // The same object has the same watch, whatever tells of it.
+    for number in [0, count / 2, count - 1] {
+        assert_eq!(add_watch(&inotify, &folders[number]), Ok(number as i32 + 1));
+    }
+    say("ready");
+    stdin().read_line(&mut String::new()).expect("the test writes a line");
+    let mut buffer = vec![0_u8; 1 << 16];
+    for (number, folder) in folders.iter().enumerate() {
+        fs::write(folder.join("made"), "").expect("the folder is writable");
+        // SAFETY: the buffer outlives the call, which writes at most its length.
+        let length = unsafe { libc::read(inotify.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
+        let wd = buffer.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
+        assert!(length == 32 && wd == Some(number as i32 + 1), "folder {number}: {length} bytes, {wd:?}");
+    }
+    say(&format!("{count} events"));
 }

@@ -39,7 +39,7 @@ pub use client::Client;
 pub use config::{Admission, Config, Lifetime, LimitOverrides, SetNextWd, Sources};
 pub use emulator::Emulator;
 pub use fdinfo::{EmulatorAddress, query_fdinfo};
-pub use limits::MachineLimits;
+pub use limits::{MachineLimits, UNLIMITED};
 pub use status::query_status;
 pub use uinotify_core::{Limits, Mask, Profile};
 pub use uinotify_source::fuse::{Device, Mode, Mount, MountOptions};

@@ -7,6 +7,7 @@
 //! A third subject is a [`model`]: it makes up the hooks of a file system in memory, for the rules of the core alone.
 
 pub mod case;
+pub mod class;
 pub mod compare;
 pub mod execute;
 pub mod generate;
