@@ -18,7 +18,7 @@ use crate::settings::Settings;
 use crate::tree::Tree;
 use crate::{
     barrier, checkpoint, criu, doctor, dump, emulate, env, fdinfo, images, manual, mount, number, process, ps, restore,
-    run, serve, shim_file,
+    run, serve, shim_file, trace,
 };
 
 /// Exit status of a command other than `run` that has failed.
@@ -44,6 +44,10 @@ enum Command {
     /// The exit status is the program's; 128+N if it died of signal N; 127 if it was not found, 126 if it could not be
     /// executed, 125 if uinotify itself failed.
     Run(RunArguments),
+    /// Run a program, and show each call that it makes to inotify and each event, as they happen
+    ///
+    /// Behind the last line stands a summary. The exit status is that of `run`.
+    Trace(TraceArguments),
     /// Serve the inotify instances of many programs, until SIGTERM or Ctrl-C
     Serve(ServeArguments),
     /// Print what puts the programs of a shell under a server: eval "$(uinotify env --socket PATH)"
@@ -157,6 +161,31 @@ struct RunArguments {
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
+}
+
+#[derive(Args)]
+struct TraceArguments {
+    /// Write the lines to FILE, and not to standard error
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// JSON lines (docs/trace.md)
+    #[arg(long)]
+    json: bool,
+
+    /// Draw the run: calls and events over time, watch by watch, and the queues with their limits. One page of HTML
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+
+    #[command(flatten)]
+    run: RunArguments,
+}
+
+impl From<TraceArguments> for trace::Options {
+    fn from(arguments: TraceArguments) -> Self {
+        let TraceArguments { output, json, report, run } = arguments;
+        Self { output, json, report, ..Self::new(run.into()) }
+    }
 }
 
 #[derive(Args)]
@@ -625,6 +654,7 @@ pub fn main() -> ExitCode {
                 ExitCode::from(error.exit_status())
             }
         },
+        Command::Trace(arguments) => status_or_own_error(trace::run(arguments.into())),
         Command::Serve(arguments) => serve(arguments).map_or_else(ExitCode::from, |()| ExitCode::SUCCESS),
         Command::Library => exit_code(library()),
         Command::Emulate(arguments) => emulate(&arguments).map_or_else(ExitCode::from, |()| ExitCode::SUCCESS),

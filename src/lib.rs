@@ -32,4 +32,5 @@ pub mod serve;
 pub mod settings;
 pub mod shim_file;
 mod socket;
+pub mod trace;
 pub mod tree;

@@ -87,6 +87,8 @@ fn main() -> ExitCode {
         Trial::test("run::setnextwd_answers_as_told", emulation::setnextwd_answers_as_told),
         Trial::test("run::an_old_kernel_is_shown", emulation::an_old_kernel_is_shown),
         Trial::test("trace::calls_and_events_are_told", trace::calls_and_events_are_told),
+        Trial::test("trace::a_summary_stands_behind_the_lines", trace::a_summary_stands_behind_the_lines),
+        trace::report_is_drawn(),
         Trial::test("trace::a_trace_that_cannot_be_written_is_named", trace::a_trace_that_cannot_be_written_is_named),
         Trial::test("run::nested_runs_use_the_inner_emulator", emulation::nested_runs_use_the_inner_emulator),
         Trial::test("run::nested_runs_keep_the_settings", emulation::nested_runs_keep_the_settings),

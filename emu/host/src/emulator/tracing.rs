@@ -51,7 +51,9 @@ impl Emulator {
             Err(errno) => (0, name_of(errno as u32)),
         };
         let flags = i32::try_from(flags).unwrap_or(i32::MAX);
-        self.tracer.tell(instance, What::Init { pid, flags, errno });
+        let limits = self.sessions.get(&instance).and_then(|session| self.tools.engine.limits(session.group));
+        let queue_events_max = limits.map_or(0, |limits| limits.queue_events_max);
+        self.tracer.tell(instance, What::Init { pid, flags, queue_events_max, errno });
     }
 
     /// Tells of a call and its answer.
