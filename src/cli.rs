@@ -6,6 +6,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -18,7 +19,7 @@ use crate::settings::Settings;
 use crate::tree::Tree;
 use crate::{
     barrier, checkpoint, criu, doctor, dump, emulate, env, fdinfo, images, manual, mount, number, process, ps, restore,
-    run, serve, shim_file, trace,
+    run, serve, shim_file, top, trace,
 };
 
 /// Exit status of a command other than `run` that has failed.
@@ -69,6 +70,8 @@ enum Command {
     ///
     /// Without --socket it is asked of the emulator that UINOTIFY_SOCKET names, or of all emulators of this user.
     Barrier(BarrierArguments),
+    /// Show the same as it changes: instances, what happens in them a second, and their queues
+    Top(TopArguments),
     /// Print /proc/PID/fdinfo/FD of emulated inotify descriptors, as the process sees it
     Fdinfo(FdinfoArguments),
     /// Write all that there is of emulated inotify instances as a checkpoint (JSON), while their programs go on
@@ -389,6 +392,17 @@ struct EmulateArguments {
 }
 
 #[derive(Args)]
+struct TopArguments {
+    /// Ask only the server at this path
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+
+    /// Seconds from one look to the next, 0.1 at least
+    #[arg(long, value_name = "SECONDS", value_parser = number::interval, default_value = "1")]
+    interval: Duration,
+}
+
+#[derive(Args)]
 struct PsArguments {
     /// Ask only the server at this path
     #[arg(long, value_name = "PATH")]
@@ -662,6 +676,7 @@ pub fn main() -> ExitCode {
         Command::Mount(arguments) => exit_code(mount::mount(&arguments.into())),
         Command::Umount(arguments) => exit_code(mount::unmount(&arguments.point, arguments.lazy)),
         Command::Ps(arguments) => exit_code(ps::ps(arguments.json, arguments.socket.as_deref())),
+        Command::Top(arguments) => exit_code(top::top(arguments.socket.as_deref(), arguments.interval)),
         Command::Barrier(arguments) => exit_code(barrier::barrier(arguments.socket.as_deref())),
         Command::Fdinfo(arguments) => exit_code(fdinfo::fdinfo(arguments.pid, arguments.fd)),
         Command::Dump(arguments) => exit_code(dump::run(arguments)),

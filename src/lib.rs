@@ -32,5 +32,6 @@ pub mod serve;
 pub mod settings;
 pub mod shim_file;
 mod socket;
+pub mod top;
 pub mod trace;
 pub mod tree;

@@ -8,7 +8,7 @@ use slab::Slab;
 use crate::allocator::Wd;
 use crate::errno::Errno;
 use crate::event::Event;
-use crate::group::Group;
+use crate::group::{Group, Totals};
 use crate::history::{Happening, History};
 use crate::index::{ObjectIndex, Place};
 use crate::mask::{AddMask, Mask};
@@ -402,6 +402,12 @@ impl Engine {
         self.groups.get(&group).map_or_else(Watches::none, |group| group.watches.iter())
     }
 
+    /// What has become of all events of a group since it was made.
+    #[must_use]
+    pub fn totals(&self, group: GroupId) -> Totals {
+        self.groups.get(&group).map(|group| group.totals).unwrap_or_default()
+    }
+
     /// The limits that a group was made with.
     #[must_use]
     pub fn limits(&self, group: GroupId) -> Option<Limits> {
@@ -485,6 +491,8 @@ impl Engine {
         }
         if has_events && let Some(entry) = self.groups.get_mut(&id) {
             note_readable(&mut self.outputs, id, entry, Pushed::Queued);
+            // They were told to the group that it was.
+            entry.totals = Totals::default();
         }
         Ok(id)
     }
@@ -520,6 +528,7 @@ impl Engine {
 }
 
 pub(crate) fn note_readable(outputs: &mut VecDeque<Output>, id: GroupId, group: &mut Group, pushed: Pushed) {
+    group.count(pushed);
     if pushed.is_new() && !group.readable_pending {
         group.readable_pending = true;
         outputs.push_back(Output::Readable(id));
