@@ -87,10 +87,22 @@ fn tables(page: &mut String, summary: &Summary) {
     page.push_str("</table>\n");
 }
 
-/// Where a watch is drawn, and what it is called.
+/// A watch: its instance, and its number there.
+type WatchKey = (u64, i32);
+
+/// What a watch is called, and how much came to it.
 struct Lane {
     label: String,
     events: usize,
+}
+
+/// The lines of watches.
+struct Lanes {
+    /// Those that are drawn, in the order in which they were added.
+    order: Vec<WatchKey>,
+    lanes: BTreeMap<WatchKey, Lane>,
+    /// How many are not.
+    left_out: usize,
 }
 
 /// Time, in the picture.
@@ -111,9 +123,8 @@ impl Scale {
     }
 }
 
-/// The lines of watches that are drawn, in the order in which they were added, and how many are not.
-fn lanes(records: &[Record]) -> (Vec<(u64, i32)>, BTreeMap<(u64, i32), Lane>, usize) {
-    let mut lanes: BTreeMap<(u64, i32), Lane> = BTreeMap::new();
+fn lanes(records: &[Record]) -> Lanes {
+    let mut lanes: BTreeMap<WatchKey, Lane> = BTreeMap::new();
     let mut order = Vec::new();
     for Record { instance, what, .. } in records {
         let (wd, path) = match what {
@@ -137,12 +148,12 @@ fn lanes(records: &[Record]) -> (Vec<(u64, i32)>, BTreeMap<(u64, i32), Lane>, us
         lanes.remove(&key);
     }
     order.retain(|key| lanes.contains_key(key));
-    (order, lanes, left_out)
+    Lanes { order, lanes, left_out }
 }
 
 fn picture(records: &[Record]) -> String {
     let scale = Scale::of(records);
-    let (order, lanes, left_out) = lanes(records);
+    let Lanes { order, lanes, left_out } = lanes(records);
     let instances: Vec<u64> = {
         // One that no event came to has nothing to show.
         let is_shown = |record: &&Record| matches!(record.what, What::Event { .. });
@@ -160,7 +171,7 @@ fn picture(records: &[Record]) -> String {
     );
     axis(&mut svg, &scale, height);
     lane_line(&mut svg, calls_y, "calls");
-    let places: BTreeMap<(u64, i32), usize> = order.iter().enumerate().map(|(place, key)| (*key, place)).collect();
+    let places: BTreeMap<WatchKey, usize> = order.iter().enumerate().map(|(place, key)| (*key, place)).collect();
     for (place, key) in order.iter().enumerate() {
         let (instance, wd) = key;
         let label = lanes.get(key).map_or("", |lane| &lane.label);
@@ -218,13 +229,7 @@ fn lane_line(svg: &mut String, y: f64, label: &str) {
 }
 
 /// Calls and events.
-fn marks(
-    svg: &mut String,
-    records: &[Record],
-    scale: &Scale,
-    lane_of: impl Fn((u64, i32)) -> Option<f64>,
-    calls_y: f64,
-) {
+fn marks(svg: &mut String, records: &[Record], scale: &Scale, lane_of: impl Fn(WatchKey) -> Option<f64>, calls_y: f64) {
     let thins = records.len() > MARKS_MAX;
     // Of marks that would cover each other one is enough; what was lost or has failed is never left out for another.
     let mut last: BTreeMap<(u64, i32, bool), i64> = BTreeMap::new();
