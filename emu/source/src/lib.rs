@@ -10,3 +10,4 @@ pub mod inotify;
 pub mod kernel_handle;
 pub mod mountinfo;
 pub mod rights;
+mod status;
