@@ -6,6 +6,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -92,6 +93,11 @@ struct EmulatorArguments {
     /// Where file-system events come from
     #[arg(long, value_enum, value_name = "SOURCE", default_value_t = Source::Auto)]
     source: Source,
+
+    /// From one look at what is polled to the next, such as 200ms, 1s, 2m: what is on a file system that notifies nobody, or all with
+    /// --source poll [default: 1s]
+    #[arg(long, value_name = "DURATION", value_parser = number::interval)]
+    poll_interval: Option<Duration>,
 
     /// Number of the first watch descriptor of each instance, 1 to 0x7fffffff
     #[arg(long, value_name = "N", value_parser = number::watch_descriptor, allow_negative_numbers = true)]
@@ -200,7 +206,7 @@ struct RestoreArguments {
     missing: MissingArgument,
 
     /// Rebuild in the server at this path
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["source", "next_wd", "limit", "setnextwd"])]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["source", "poll_interval", "next_wd", "limit", "setnextwd"])]
     socket: Option<PathBuf>,
 
     #[command(flatten)]
@@ -372,6 +378,8 @@ enum Source {
     Fuse,
     /// Marks of fanotify, without kernel inotify and its limits: all events, but their order is best effort
     Fanotify,
+    /// Looking again and again: for file systems that notify nobody; nothing of opening, reading and closing
+    Poll,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -435,7 +443,9 @@ impl From<EmulatorArguments> for Settings {
                 Source::Inotify => Sources::Inotify,
                 Source::Fuse => Sources::Fuse,
                 Source::Fanotify => Sources::Fanotify,
+                Source::Poll => Sources::Poll,
             },
+            poll_interval: arguments.poll_interval,
             next_wd: arguments.next_wd,
             limits,
             setnextwd: match arguments.setnextwd {

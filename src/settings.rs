@@ -1,5 +1,7 @@
 //! What an emulator is told on the command line.
 
+use std::time::Duration;
+
 use uinotify_host::{Admission, Config, Lifetime, LimitOverrides, Mode, SetNextWd, Sources};
 
 use crate::notice::notice;
@@ -10,6 +12,8 @@ use crate::number::show_watch_descriptor;
 pub struct Settings {
     /// Where events may come from.
     pub sources: Sources,
+    /// How often to look at what is polled; every second if not given.
+    pub poll_interval: Option<Duration>,
     /// How much of what is done to trees that are shown is seen.
     pub mode: Mode,
     /// The cursor of each new group, 1 to 0x7fffffff; 1 if not given.
@@ -29,6 +33,7 @@ impl Settings {
             limits: self.limits,
             setnextwd: self.setnextwd,
             sources: self.sources,
+            poll_interval: self.poll_interval,
             mode: self.mode,
             admission,
             lifetime,
@@ -44,6 +49,7 @@ impl Settings {
             Sources::Inotify => "source inotify",
             Sources::Fuse => "source fuse",
             Sources::Fanotify => "source fanotify",
+            Sources::Poll => "source poll",
         });
         notice(format_args!(
             "limits watches={} instances={} queue={}",
