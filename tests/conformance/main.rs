@@ -25,6 +25,7 @@ mod model;
 mod overflow;
 mod path;
 mod poll;
+mod polled;
 mod random;
 mod read;
 mod record;
@@ -54,6 +55,8 @@ struct Subjects {
     emulated: Pool,
     /// The emulator whose events come from a file system of its own, and the directory that is seen through that.
     sandboxed: Pool,
+    /// The emulator that only looks.
+    polled: Pool,
     _sandbox: TempDir,
 }
 
@@ -66,6 +69,7 @@ impl Subjects {
             .permissions(std::fs::Permissions::from_mode(0o1777))
             .tempdir()?;
         let sandboxed = fuse::kind(executor.clone(), sandbox.path());
+        let polled = polled::kind(executor.clone());
         let emulated = match std::env::var("UINOTIFY_AGAINST").as_deref() {
             Ok("kernel") => native.clone(),
             _ => Kind::emulated(
@@ -78,6 +82,7 @@ impl Subjects {
             native: Pool::new(native),
             emulated: Pool::new(emulated),
             sandboxed: Pool::new(sandboxed),
+            polled: Pool::new(polled),
             _sandbox: sandbox,
         })
     }
@@ -90,6 +95,11 @@ impl Subjects {
     /// What the kernel and the emulator in its sandbox show.
     fn run_in_sandbox(&self, list: &List) -> (Trace, Trace) {
         at_once(&self.native, &self.sandboxed, list)
+    }
+
+    /// What the kernel and the emulator that polls show.
+    fn run_polled(&self, list: &List) -> (Trace, Trace) {
+        at_once(&self.native, &self.polled, list)
     }
 
     /// What the kernel shows twice.
@@ -119,6 +129,7 @@ fn at_once(first: &Pool, second: &Pool, list: &List) -> (Trace, Trace) {
 fn main() -> Result<ExitCode> {
     if std::env::args().nth(1).as_deref() == Some(execute::ARGUMENT) {
         execute::set_rebuild(checkpoint::rebuild);
+        execute::set_barrier(polled::barrier);
         execute::execute()?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -142,6 +153,7 @@ fn main() -> Result<ExitCode> {
     trials.extend(random::trials(&subjects, &mut unmet, arguments.list));
     trials.extend(model::trials(&subjects, &mut unmet));
     trials.extend(fuse::trials(&subjects, &mut unmet, arguments.list));
+    trials.extend(polled::trials(&subjects, &mut unmet, arguments.list));
     trials.extend(rules::trials(&subjects, &mut unmet));
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Not `exit`: the subjects end when they are dropped.
@@ -204,6 +216,8 @@ fn replay(subjects: &Subjects, file: &str) -> Result<ExitCode> {
     println!("--- emulated\n{}", show::trace(&list, &emulated));
     let (_, sandboxed) = subjects.run_in_sandbox(&list);
     println!("--- in a sandbox\n{}", show::trace(&list, &sandboxed));
+    let (_, polled) = subjects.run_polled(&list);
+    println!("--- polled\n{}", show::trace(&list, &polled));
     let (_, modelled) = model::run(subjects, &list);
     println!("--- modelled\n{}", show::trace(&list, &modelled));
     match compare(&list, &native, &emulated, &[]) {

@@ -132,6 +132,16 @@ impl Catalogue {
         object.kind != Kind::Directory && above.is_some_and(Watched::wants_looks)
     }
 
+    /// A name of an object in a watched directory: of one that has lost the name by which it was known.
+    pub(super) fn other_place(&self, id: ObjectId) -> Option<Place> {
+        let identity = self.objects.get(&id)?.look.identity;
+        self.objects.iter().find_map(|(directory, object)| {
+            let entries = &object.directory.as_ref()?.listing.0;
+            let entry = entries.iter().find(|entry| entry.identity().is(&identity))?;
+            Some(Place { directory: *directory, name: entry.name.clone() })
+        })
+    }
+
     /// Gives those in a directory their places there that have none yet.
     pub(super) fn adopt_children(&mut self, directory: ObjectId) {
         for (id, place) in self.children(directory) {
@@ -169,6 +179,15 @@ impl Catalogue {
             }
         }
         if let Some(object) = self.objects.remove(&id) {
+            // From here on it is looked at from above.
+            if object.kind == Kind::Directory
+                && let Some(Place { directory, name }) = &object.place
+                && let Some(above) = self.objects.get_mut(directory).and_then(|above| above.directory.as_mut())
+                && let Some(entry) = above.listing.get_mut(name)
+                && entry.identity().is(&object.look.identity)
+            {
+                entry.look = Some(object.look);
+            }
             let inode = object.look.identity.inode;
             if self.by_inode.get(&inode) == Some(&id) {
                 self.by_inode.remove(&inode);

@@ -202,8 +202,10 @@ impl Changes {
         let strayed: BTreeSet<ObjectId> = self.strayed.iter().map(|object| object.id).collect();
         let mut altered = std::mem::take(&mut self.altered);
         for Moved { from, to, object } in moved {
+            // A watched directory is looked at by itself.
+            let is_looked_at_alone = object.id != UNWATCHED && object.kind == Kind::Directory;
             if let (Some(from), Some(to)) = (from, to)
-                && let (Some(old), Some(new)) = (from.look, to.look)
+                && let (Some(old), Some(new), false) = (from.look, to.look, is_looked_at_alone)
             {
                 altered.push(Altered { object: *object, place: Some(from.place.clone()), old, new });
             }

@@ -80,7 +80,16 @@ impl Listing {
 
     /// What stands under a name.
     pub(super) fn get(&self, name: &CStr) -> Option<&Entry> {
-        self.0.get(self.0.binary_search_by(|entry| (*entry.name).cmp(name)).ok()?)
+        self.0.get(self.find(name)?)
+    }
+
+    pub(super) fn get_mut(&mut self, name: &CStr) -> Option<&mut Entry> {
+        let at = self.find(name)?;
+        self.0.get_mut(at)
+    }
+
+    fn find(&self, name: &CStr) -> Option<usize> {
+        self.0.binary_search_by(|entry| (*entry.name).cmp(name)).ok()
     }
 }
 

@@ -83,6 +83,9 @@ pub(super) fn kind_of(mode: u32) -> Kind {
     }
 }
 
+/// The kernel's coarse clock lags behind the fine one by less.
+const TICK: i64 = 20_000_000;
+
 /// What has been done to an object between two looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(super) struct Done {
@@ -108,10 +111,13 @@ impl Done {
         // What writes sets both times alike, and so does what makes or removes a directory's entries. Whoever sets a time by hand leaves the
         // time of change apart from it, unless it is the present one.
         let is_now = new.modified == new.changed;
-        let is_set_now = is_now && was_accessed && new.accessed == new.modified;
+        // Whatever was read or written since has a later time than any that was seen before.
+        let is_from_before = |time: i64| time.saturating_add(TICK) < old.changed;
+        let is_access_set = was_accessed && is_from_before(new.accessed);
+        let is_set_now = is_now && was_accessed && (new.accessed == new.modified || is_access_set);
         // Chmod, a rename or another link behind a write leave the times apart as well.
         let is_explained = has_other_owner || links || is_moved;
-        let is_impossible = new.modified < old.modified || new.modified > new.changed;
+        let is_impossible = is_from_before(new.modified) || new.modified > new.changed;
         let is_odd = has_new_time && !is_now && !is_explained;
         let is_set = has_new_time && !has_other_size && is_set_now
             || has_new_time && !is_now && is_impossible
@@ -120,8 +126,8 @@ impl Done {
         let is_set_alone = is_set && !was_accessed;
         let is_set_with_access = is_set && was_accessed;
         let only_changed = old.changed != new.changed && !has_new_time && !has_other_size;
-        // The time of access alone, set to the present one.
-        let is_touched = only_changed && was_accessed && new.accessed == new.changed;
+        // The time of access alone was set.
+        let is_touched = only_changed && was_accessed && (new.accessed == new.changed || is_access_set);
         let attributes = has_other_owner
             || is_set_with_access
             // An entry, and an attribute behind it.
@@ -140,6 +146,7 @@ impl Done {
 mod tests {
     use super::*;
 
+    const SECOND: i64 = 1_000_000_000;
     const FILE: Look = Look {
         identity: Identity { inode: 1, born: 1, handle: 0 },
         mode: libc::S_IFREG | 0o644,
@@ -147,9 +154,9 @@ mod tests {
         uid: 0,
         gid: 0,
         size: 10,
-        accessed: 100,
-        modified: 100,
-        changed: 100,
+        accessed: 100 * SECOND,
+        modified: 100 * SECOND,
+        changed: 100 * SECOND,
     };
 
     fn done(new: Look) -> (bool, bool, bool) {
@@ -165,23 +172,31 @@ mod tests {
     #[test]
     fn what_was_done_to_a_file() {
         assert_eq!(done(FILE), NOTHING);
-        assert_eq!(done(Look { accessed: 200, ..FILE }), NOTHING, "read");
-        assert_eq!(done(Look { size: 11, modified: 200, changed: 200, ..FILE }), MODIFIED, "written");
-        assert_eq!(done(Look { modified: 200, changed: 200, ..FILE }), MODIFIED, "overwritten");
+        assert_eq!(done(Look { accessed: 200 * SECOND, ..FILE }), NOTHING, "read");
+        assert_eq!(done(Look { size: 11, modified: 200 * SECOND, changed: 200 * SECOND, ..FILE }), MODIFIED, "written");
+        assert_eq!(done(Look { modified: 200 * SECOND, changed: 200 * SECOND, ..FILE }), MODIFIED, "overwritten");
         assert_eq!(done(Look { size: 11, ..FILE }), MODIFIED, "within one tick");
-        assert_eq!(done(Look { modified: 200, changed: 200, accessed: 150, ..FILE }), MODIFIED, "and read before");
-        assert_eq!(done(Look { mode: libc::S_IFREG | 0o600, changed: 200, ..FILE }), ATTRIBUTES, "chmod");
-        assert_eq!(done(Look { uid: 5, changed: 200, ..FILE }), ATTRIBUTES, "chown");
-        assert_eq!(done(Look { changed: 200, ..FILE }), ATTRIBUTES, "setxattr");
-        assert_eq!(done(Look { links: 2, changed: 200, ..FILE }), LINKS, "link");
-        let written = Look { size: 11, modified: 200, changed: 300, ..FILE };
+        assert_eq!(
+            done(Look { modified: 200 * SECOND, changed: 200 * SECOND, accessed: 150 * SECOND, ..FILE }),
+            MODIFIED,
+            "and read before"
+        );
+        let read_after = Look { modified: 200 * SECOND, changed: 200 * SECOND, accessed: 250 * SECOND, ..FILE };
+        assert_eq!(done(read_after), MODIFIED, "and read after");
+        assert_eq!(done(Look { mode: libc::S_IFREG | 0o600, changed: 200 * SECOND, ..FILE }), ATTRIBUTES, "chmod");
+        assert_eq!(done(Look { uid: 5, changed: 200 * SECOND, ..FILE }), ATTRIBUTES, "chown");
+        assert_eq!(done(Look { changed: 200 * SECOND, ..FILE }), ATTRIBUTES, "setxattr");
+        assert_eq!(done(Look { links: 2, changed: 200 * SECOND, ..FILE }), LINKS, "link");
+        let written = Look { size: 11, modified: 200 * SECOND, changed: 300 * SECOND, ..FILE };
         assert_eq!(done(Look { mode: 0o100_600, ..written }), (true, true, false), "written, then chmod");
         assert_eq!(done(Look { links: 2, ..written }), (true, false, true), "written, then link");
     }
 
     #[test]
     fn times_that_were_set() {
-        let set = |accessed, modified| done(Look { accessed, modified, changed: 300, ..FILE });
+        let set = |accessed: i64, modified: i64| {
+            done(Look { accessed: accessed * SECOND, modified: modified * SECOND, changed: 300 * SECOND, ..FILE })
+        };
         assert_eq!(set(300, 300), ATTRIBUTES, "touch");
         assert_eq!(set(5, 5), ATTRIBUTES, "both to the past");
         assert_eq!(set(400, 400), ATTRIBUTES, "both to the future");
@@ -189,15 +204,17 @@ mod tests {
         assert_eq!(set(100, 5), MODIFIED, "that of modification");
         assert_eq!(set(100, 200), MODIFIED, "the same, or written and then setxattr");
         assert_eq!(set(300, 100), NOTHING, "touch -a");
-        let copied = Look { size: 99, accessed: 50, modified: 50, changed: 300, ..FILE };
+        assert_eq!(set(5, 100), NOTHING, "touch -a to the past");
+        assert_eq!(set(5, 300), ATTRIBUTES, "of access to the past, of modification to now");
+        let copied = Look { size: 99, accessed: 50 * SECOND, modified: 50 * SECOND, changed: 300 * SECOND, ..FILE };
         assert_eq!(done(copied), (true, true, false), "cp -p: written, then both times set");
     }
 
     #[test]
     fn a_rename_is_no_change_of_attributes() {
-        let renamed = Look { changed: 200, ..FILE };
+        let renamed = Look { changed: 200 * SECOND, ..FILE };
         assert!(Done::between(&FILE, &renamed, true).is_nothing());
-        let and_written = Look { size: 11, modified: 150, ..renamed };
+        let and_written = Look { size: 11, modified: 150 * SECOND, ..renamed };
         let done = Done::between(&FILE, &and_written, true);
         assert!(done.modified && !done.attributes);
     }
@@ -209,14 +226,30 @@ mod tests {
             let done = Done::between(&directory, &new, false);
             (done.modified, done.attributes, done.links)
         };
-        assert_eq!(done(Look { size: 20, links: 3, modified: 200, changed: 200, ..directory }), NOTHING, "mkdir");
-        assert_eq!(done(Look { changed: 200, ..directory }), ATTRIBUTES, "setxattr");
-        assert_eq!(done(Look { mode: libc::S_IFDIR, changed: 200, ..directory }), ATTRIBUTES, "chmod");
-        assert_eq!(done(Look { modified: 150, changed: 200, ..directory }), ATTRIBUTES, "an entry, and setxattr");
-        let both = Look { mode: libc::S_IFDIR, modified: 150, changed: 200, ..directory };
+        assert_eq!(
+            done(Look { size: 20, links: 3, modified: 200 * SECOND, changed: 200 * SECOND, ..directory }),
+            NOTHING,
+            "mkdir"
+        );
+        assert_eq!(done(Look { changed: 200 * SECOND, ..directory }), ATTRIBUTES, "setxattr");
+        assert_eq!(done(Look { mode: libc::S_IFDIR, changed: 200 * SECOND, ..directory }), ATTRIBUTES, "chmod");
+        assert_eq!(
+            done(Look { modified: 150 * SECOND, changed: 200 * SECOND, ..directory }),
+            ATTRIBUTES,
+            "an entry, and setxattr"
+        );
+        let both = Look { mode: libc::S_IFDIR, modified: 150 * SECOND, changed: 200 * SECOND, ..directory };
         assert_eq!(done(both), ATTRIBUTES, "an entry, and chmod");
-        assert_eq!(done(Look { accessed: 5, modified: 5, changed: 200, ..directory }), ATTRIBUTES, "utimensat");
-        assert_eq!(done(Look { modified: 5, changed: 200, ..directory }), MODIFIED, "of the time of modification");
+        assert_eq!(
+            done(Look { accessed: 5 * SECOND, modified: 5 * SECOND, changed: 200 * SECOND, ..directory }),
+            ATTRIBUTES,
+            "utimensat"
+        );
+        assert_eq!(
+            done(Look { modified: 5 * SECOND, changed: 200 * SECOND, ..directory }),
+            MODIFIED,
+            "of the time of modification"
+        );
     }
 
     #[test]

@@ -37,6 +37,13 @@ struct Taking {
     missing: Vec<ObjectId>,
 }
 
+impl Taking {
+    /// A name that an object has lost in a watched directory.
+    fn name_gone(&self, id: ObjectId) -> Option<&Spot> {
+        self.changes.gone.iter().find(|spot| spot.object.id == id)
+    }
+}
+
 /// How much is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Extent {
@@ -414,6 +421,22 @@ impl Volume {
 
     /// Finds the objects that are not where they were: in another watched directory, by their handles, or not at all.
     fn find_missing(&mut self, taking: &mut Taking) {
+        // Those that are looked at from above are seen to be gone there.
+        for spot in &taking.changes.gone {
+            let id = spot.object.id;
+            let is_its_place = self.catalogue.get(id).is_some_and(|object| object.place.as_ref() == Some(&spot.place));
+            if !is_its_place || self.catalogue.stands_at(id, &spot.place) {
+                continue;
+            }
+            if !taking.missing.contains(&id) {
+                taking.missing.push(id);
+            }
+            if let (Some(object), Some(look)) = (self.catalogue.get_mut(id), spot.look)
+                && object.kind != Kind::Directory
+            {
+                object.look = look;
+            }
+        }
         self.move_to_where_they_came(taking);
         let mut missing = std::mem::take(&mut taking.missing);
         missing.sort_by_key(|id| self.catalogue.depth(*id));
@@ -421,18 +444,19 @@ impl Volume {
             // Whatever was found may lead to others.
             let before = missing.len();
             for id in std::mem::take(&mut missing) {
-                self.look(id, Extent::All(Freshness::Asked), taking);
+                self.look_where_it_stands(id, taking);
             }
             missing = std::mem::take(&mut taking.missing);
             self.move_to_where_they_came(taking);
             if missing.len() < before {
                 continue;
             }
-            let Some(found) = missing.iter().position(|id| self.find_by_handle(*id, taking)) else { break };
+            let is_found = |id: &ObjectId| self.find_by_another_name(*id, taking) || self.find_by_handle(*id, taking);
+            let Some(found) = missing.iter().position(is_found) else { break };
             // Looked at in the next turn, under its new path.
             missing.rotate_left(found);
             let id = missing.remove(0);
-            self.look(id, Extent::All(Freshness::Asked), taking);
+            self.look_where_it_stands(id, taking);
             missing.extend(std::mem::take(&mut taking.missing));
         }
         missing.sort_by_key(|id| std::cmp::Reverse(self.catalogue.depth(*id)));
@@ -441,8 +465,19 @@ impl Volume {
         }
     }
 
+    /// Looks for one that was missing, unless its place is another's or nobody's.
+    fn look_where_it_stands(&mut self, id: ObjectId, taking: &mut Taking) {
+        let place = self.catalogue.get(id).and_then(|object| object.place.clone());
+        if place.is_some_and(|place| !self.catalogue.stands_at(id, &place)) {
+            taking.missing.push(id);
+        } else {
+            self.look(id, Extent::All(Freshness::Asked), taking);
+        }
+    }
+
     /// Gives watched objects the places where their names have appeared, unless they stand where they stood.
     fn move_to_where_they_came(&mut self, taking: &mut Taking) {
+        let mut altered = Vec::new();
         for spot in &taking.changes.come {
             let id = spot.object.id;
             let Some(object) = self.catalogue.get(id) else { continue };
@@ -457,10 +492,37 @@ impl Volume {
             if object.place.is_none() && is_missing {
                 taking.changes.returned.insert(id);
             }
+            // Where it was it was looked at by itself, and where it is not.
+            let was_alone = taking.name_gone(id).is_none_or(|gone| gone.look.is_none());
             if let Some(object) = self.catalogue.get_mut(id) {
+                if let Some(new) = spot.look.filter(|_| object.kind != Kind::Directory) {
+                    if was_alone && new.differs(&object.look) {
+                        let place = object.place.clone();
+                        altered.push(Altered {
+                            object: Object { id, kind: object.kind },
+                            place,
+                            old: object.look,
+                            new,
+                        });
+                    }
+                    object.look = new;
+                }
                 (object.place, object.path) = (Some(spot.place.clone()), None);
             }
         }
+        taking.changes.altered.extend(altered);
+    }
+
+    /// Finds a file by another link, in a watched directory.
+    fn find_by_another_name(&mut self, id: ObjectId, taking: &Taking) -> bool {
+        if self.kind(id) == Some(Kind::Directory) || self.links_before(id, taking) < 2 {
+            return false;
+        }
+        let Some(place) = self.catalogue.other_place(id) else { return false };
+        if let Some(object) = self.catalogue.get_mut(id) {
+            (object.place, object.path) = (Some(place), None);
+        }
+        true
     }
 
     /// Finds an object by its handle, where this process may, and takes on its path.
@@ -480,10 +542,10 @@ impl Volume {
         // A directory above it may have been moved: that is told to nobody.
         if look.changed != object.look.changed {
             let object = Object { id, kind: object.kind };
-            if object.kind != Kind::Directory && look.links < self.links(id) {
-                taking.changes.unlinked.push(object);
-            } else {
+            if object.kind == Kind::Directory || look.links >= self.links_before(id, taking) {
                 taking.changes.strayed.push(object);
+            } else if taking.name_gone(id).is_none() {
+                taking.changes.unlinked.push(object);
             }
         }
         if let Some(object) = self.catalogue.get_mut(id) {
@@ -492,17 +554,23 @@ impl Volume {
         true
     }
 
-    fn links(&self, id: ObjectId) -> u32 {
-        self.catalogue.get(id).map_or(0, |object| object.look.links)
+    fn kind(&self, id: ObjectId) -> Option<Kind> {
+        self.catalogue.get(id).map(|object| object.kind)
+    }
+
+    /// How many links an object had when it was last seen under the name that it has lost.
+    fn links_before(&self, id: ObjectId, taking: &Taking) -> u32 {
+        let from_above = taking.name_gone(id).and_then(|spot| spot.look);
+        from_above.or_else(|| self.catalogue.get(id).map(|object| object.look)).map_or(0, |look| look.links)
     }
 
     /// An object is nowhere to be found.
     fn lose(&mut self, id: ObjectId, taking: &mut Taking) {
         let Some(object) = self.catalogue.get(id) else { return };
-        let (kind, links) = (object.kind, object.look.links);
+        let (kind, links) = (object.kind, self.links_before(id, taking));
         if kind != Kind::Directory && links > 1 {
             // It has other names, where nothing is watched.
-            if object.place.is_none() {
+            if taking.name_gone(id).is_none() {
                 taking.changes.unlinked.push(Object { id, kind });
             }
             if let Some(object) = self.catalogue.get_mut(id) {
