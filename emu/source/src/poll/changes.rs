@@ -216,18 +216,21 @@ impl Changes {
         // An object with several names is told once.
         let mut met = BTreeSet::new();
         for Altered { object, place, old, new } in altered {
-            let is_moved = inodes.contains(&new.identity.inode) || strayed.contains(&object.id);
+            // Another link of it may have been moved.
+            let is_named = named.contains(&new.identity.inode);
+            let is_moved = is_named || inodes.contains(&new.identity.inode) || strayed.contains(&object.id);
             let done = Done::between(&old, &new, is_moved);
             if done.is_nothing() {
                 continue;
             }
             let is_first = object.id == UNWATCHED || met.insert(object.id);
             let object = if is_first { object } else { Object { id: UNWATCHED, ..object } };
-            if done.links && object.id != UNWATCHED && !named.contains(&new.identity.inode) {
+            if done.links && object.id != UNWATCHED && !is_named {
                 told.push(Told::Links(object).into());
             }
             let attributes = done.attributes.then(|| Told::Attributes(object, place.clone()));
-            let modified = done.modified.then_some(Told::Modified(object, place));
+            let modified = if done.is_set { Told::TimeSet(object, place) } else { Told::Modified(object, place) };
+            let modified = done.modified.then_some(modified);
             let both = if done.attributes_last { [modified, attributes] } else { [attributes, modified] };
             told.extend(both.into_iter().flatten().map(Difference::from));
         }
@@ -343,6 +346,7 @@ mod tests {
         let optional = |at: &Option<Place>| at.as_ref().map_or("-".to_owned(), place);
         let show = |difference: Difference| match difference.0 {
             Told::Modified(object, at) => format!("modified {} {}", optional(&at), object.id.0 as i64),
+            Told::TimeSet(object, at) => format!("time {} {}", optional(&at), object.id.0 as i64),
             Told::Attributes(object, at) => format!("attributes {} {}", optional(&at), object.id.0 as i64),
             Told::Links(object) => format!("links {}", object.id.0),
             Told::Created(at, directory) => format!("created {}{}", place(&at), if directory { "/" } else { "" }),

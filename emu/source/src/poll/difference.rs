@@ -29,11 +29,18 @@ pub struct Difference(pub(super) Kind);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Modified(Object, Option<Place>),
+    /// The time of modification was set.
+    TimeSet(Object, Option<Place>),
     Attributes(Object, Option<Place>),
     Links(Object),
     Created(Place, bool),
     Deleted(Place, bool),
-    Moved { moved: Object, from: Option<Place>, to: Option<Place>, replaced: Option<Object> },
+    Moved {
+        moved: Object,
+        from: Option<Place>,
+        to: Option<Place>,
+        replaced: Option<Object>,
+    },
     Gone(Object),
     Unmounted(Object),
 }
@@ -50,6 +57,10 @@ impl Difference {
     pub fn hook(&self) -> FsEvent<'_> {
         match &self.0 {
             Kind::Modified(object, place) => FsEvent::Modify(subject_of(*object, place.as_ref())),
+            Kind::TimeSet(object, place) => FsEvent::Change {
+                subject: subject_of(*object, place.as_ref()),
+                change: Change { modified: true, ..Change::default() },
+            },
             Kind::Attributes(object, place) => FsEvent::Change {
                 subject: subject_of(*object, place.as_ref()),
                 change: Change { mode: true, ..Change::default() },

@@ -91,6 +91,8 @@ const TICK: i64 = 20_000_000;
 pub(super) struct Done {
     /// Written, truncated, or its time of modification alone set.
     pub(super) modified: bool,
+    /// The last of these: of a FIFO this is told otherwise (EVENT-8).
+    pub(super) is_set: bool,
     /// Its attributes were changed.
     pub(super) attributes: bool,
     /// The number of its links is another; never of a directory, where subdirectories count.
@@ -134,7 +136,7 @@ impl Done {
             || is_directory && is_odd && !is_set
             || only_changed && !links && !is_moved && !is_touched;
         let modified = has_other_size || is_set_alone || has_new_time && !is_directory && !is_set_with_access;
-        Self { modified, attributes, links, attributes_last: !is_now }
+        Self { modified, is_set: is_set_alone, attributes, links, attributes_last: !is_now }
     }
 
     pub(super) fn is_nothing(self) -> bool {
