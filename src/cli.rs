@@ -112,6 +112,11 @@ struct EmulatorArguments {
     #[arg(long, value_enum, value_name = "SOURCE", default_value_t = Source::Auto)]
     source: Source,
 
+    /// From one look at what is polled to the next, such as 200ms, 1s, 2m: what is on a file system that notifies nobody, or all with
+    /// --source poll [default: 1s]
+    #[arg(long, value_name = "DURATION", value_parser = number::interval)]
+    poll_interval: Option<Duration>,
+
     /// Number of the first watch descriptor of each instance, 1 to 0x7fffffff
     #[arg(long, value_name = "N", value_parser = number::watch_descriptor, allow_negative_numbers = true)]
     next_wd: Option<i32>,
@@ -258,7 +263,11 @@ struct RestoreArguments {
     missing: MissingArgument,
 
     /// Rebuild in the server at this path
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["source", "next_wd", "limit", "setnextwd", "profile", "trace", "trace_json"])]
+    #[arg(
+        long,
+        value_name = "PATH",
+        conflicts_with_all = ["source", "poll_interval", "next_wd", "limit", "setnextwd", "profile", "trace", "trace_json"]
+    )]
     socket: Option<PathBuf>,
 
     #[command(flatten)]
@@ -397,8 +406,8 @@ struct TopArguments {
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 
-    /// Seconds from one look to the next, 0.1 at least
-    #[arg(long, value_name = "SECONDS", value_parser = number::interval, default_value = "1")]
+    /// From one look to the next, such as 200ms or 2s
+    #[arg(long, value_name = "DURATION", value_parser = number::interval, default_value = "1s")]
     interval: Duration,
 }
 
@@ -477,6 +486,8 @@ enum Source {
     Fuse,
     /// Marks of fanotify, without kernel inotify and its limits: all events, but their order is best effort
     Fanotify,
+    /// Looking again and again: for file systems that notify nobody; nothing of opening, reading and closing
+    Poll,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -553,7 +564,9 @@ impl From<EmulatorArguments> for Settings {
                 Source::Inotify => Sources::Inotify,
                 Source::Fuse => Sources::Fuse,
                 Source::Fanotify => Sources::Fanotify,
+                Source::Poll => Sources::Poll,
             },
+            poll_interval: arguments.poll_interval,
             next_wd: arguments.next_wd,
             limits,
             setnextwd: arguments.setnextwd.map(|answer| match answer {

@@ -27,6 +27,7 @@ mod model;
 mod overflow;
 mod path;
 mod poll;
+mod polled;
 mod random;
 mod read;
 mod record;
@@ -60,6 +61,8 @@ struct Subjects {
     old: Pool,
     /// The emulator on the kernel's inotify, which shows the same.
     old_kernel: Pool,
+    /// The emulator that only looks.
+    polled: Pool,
     _sandbox: TempDir,
     /// The emulator whose events come from marks of fanotify.
     marked: Pool,
@@ -78,6 +81,7 @@ impl Subjects {
         let arguments = ["--source", "inotify", "--profile", "el7"].map(Into::into);
         let old_kernel = Kind::emulated(executor.clone(), env!("CARGO_BIN_EXE_uinotify").into(), arguments.into());
         let marked = fanotify::kind(executor.clone());
+        let polled = polled::kind(executor.clone());
         let emulated = match std::env::var("UINOTIFY_AGAINST").as_deref() {
             Ok("kernel") => native.clone(),
             _ => Kind::emulated(
@@ -92,6 +96,7 @@ impl Subjects {
             old: Pool::new(old),
             old_kernel: Pool::new(old_kernel),
             sandboxed: Pool::new(sandboxed),
+            polled: Pool::new(polled),
             _sandbox: sandbox,
             marked: Pool::new(marked),
         })
@@ -122,6 +127,11 @@ impl Subjects {
         at_once(&self.native, &self.marked, list)
     }
 
+    /// What the kernel and the emulator that polls show.
+    fn run_polled(&self, list: &List) -> (Trace, Trace) {
+        at_once(&self.native, &self.polled, list)
+    }
+
     /// What the kernel shows twice.
     fn run_natively(&self, list: &List) -> (Trace, Trace) {
         at_once(&self.native, &self.native, list)
@@ -149,6 +159,7 @@ fn at_once(first: &Pool, second: &Pool, list: &List) -> (Trace, Trace) {
 fn main() -> Result<ExitCode> {
     if std::env::args().nth(1).as_deref() == Some(execute::ARGUMENT) {
         execute::set_rebuild(checkpoint::rebuild);
+        execute::set_barrier(polled::barrier);
         execute::execute()?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -174,6 +185,7 @@ fn main() -> Result<ExitCode> {
     trials.extend(fuse::trials(&subjects, &mut unmet, arguments.list));
     trials.extend(el7::trials(&subjects, &mut unmet, arguments.list));
     trials.extend(fanotify::trials(&subjects, &mut unmet, arguments.list));
+    trials.extend(polled::trials(&subjects, &mut unmet, arguments.list));
     trials.extend(rules::trials(&subjects, &mut unmet));
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Not `exit`: the subjects end when they are dropped.
@@ -238,6 +250,8 @@ fn replay(subjects: &Subjects, file: &str) -> Result<ExitCode> {
     println!("--- in a sandbox\n{}", show::trace(&list, &sandboxed));
     let (_, marked) = subjects.run_marked(&list);
     println!("--- by marks\n{}", show::trace(&list, &marked));
+    let (_, polled) = subjects.run_polled(&list);
+    println!("--- polled\n{}", show::trace(&list, &polled));
     let (_, modelled) = model::run(subjects, &list);
     println!("--- modelled\n{}", show::trace(&list, &modelled));
     match compare(&list, &native, &emulated, &[]) {

@@ -1,5 +1,7 @@
 //! What an emulator is told at its start.
 
+use std::time::Duration;
+
 use uinotify_core::Profile;
 use uinotify_source::fuse::Mode;
 use uinotify_wire::TOKEN_BYTES;
@@ -19,6 +21,8 @@ pub struct Config {
     pub profile: Profile,
     /// Where events may come from.
     pub sources: Sources,
+    /// From the beginning of one look at what is polled to that of the next; `None` for a second.
+    pub poll_interval: Option<Duration>,
     /// How much of what is done to trees that are shown is seen.
     pub mode: Mode,
     /// Who may open instances.
@@ -37,7 +41,7 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sources {
     /// For each watched object the most faithful source that there is for it: what is in a tree that is shown through a file system of
-    /// ours has its events from that, all else from kernel inotify.
+    /// ours has its events from that, what is on a file system that notifies nobody from polling, all else from kernel inotify.
     #[default]
     Auto,
     /// Kernel inotify alone.
@@ -46,6 +50,9 @@ pub enum Sources {
     Fuse,
     /// fanotify, and file systems of ours. No kernel inotify and none of its limits; the order of events is best effort.
     Fanotify,
+    /// Looking again and again, and file systems of ours. Works everywhere, tells nothing of opening, reading and closing, and not all
+    /// of the rest.
+    Poll,
 }
 
 /// Who may open instances.

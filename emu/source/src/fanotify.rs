@@ -18,6 +18,7 @@ mod volume;
 
 pub use handle::Handle;
 pub use marks::MarkKind;
+pub(crate) use mounts::Mounts;
 pub use records::{End, Identifier, Information, Record, Records};
 pub use source::{Marked, Options, Source, Volumes, is_numbered};
 pub use tree::UNWATCHED;

@@ -9,4 +9,6 @@ pub mod fuse;
 pub mod inotify;
 pub mod kernel_handle;
 pub mod mountinfo;
+pub mod poll;
 pub mod rights;
+mod status;

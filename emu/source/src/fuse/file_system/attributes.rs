@@ -15,8 +15,8 @@ use super::{Answer, FileSystem, Given};
 use crate::fuse::lower::path_of;
 use crate::fuse::request::{Asker, Attributes, Handle, NodeId, TimeToSet};
 use crate::fuse::sink::Sink;
-use crate::fuse::status::Status;
 use crate::fuse::system_call::SystemCall;
+use crate::status::Status;
 
 impl FileSystem {
     pub(super) fn attributes(&mut self, node: NodeId, handle: Option<Handle>) -> Result<Answer, Errno> {
