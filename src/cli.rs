@@ -18,8 +18,8 @@ use crate::run::EXIT_OWN_ERROR;
 use crate::settings::Settings;
 use crate::tree::Tree;
 use crate::{
-    barrier, checkpoint, criu, doctor, dump, emulate, env, fdinfo, images, manual, mount, number, process, ps, restore,
-    run, serve, shim_file, top, trace,
+    activation, barrier, checkpoint, criu, doctor, dump, emulate, env, fdinfo, images, manual, mount, number, process,
+    ps, restore, run, serve, shim_file, top, trace,
 };
 
 /// Exit status of a command other than `run` that has failed.
@@ -329,9 +329,9 @@ impl From<RestoreArguments> for restore::Options {
 
 #[derive(Args)]
 struct ServeArguments {
-    /// Where programs find the server, a path of at most 107 bytes
+    /// Where programs find the server, a path of at most 107 bytes; not needed where systemd hands a socket over
     #[arg(long, value_name = "PATH")]
-    socket: PathBuf,
+    socket: Option<PathBuf>,
 
     /// Serve every user's programs (root only), not only your own
     #[arg(long)]
@@ -602,6 +602,10 @@ impl From<RunArguments> for run::Options {
 fn serve(arguments: ServeArguments) -> Result<(), u8> {
     let ready = arguments.ready_fd.map(ready_descriptor).transpose()?;
     let ServeArguments { socket, all_users, emulator, .. } = arguments;
+    if socket.is_none() && !activation::is_offered() {
+        notice("--socket PATH is needed where no service manager hands a socket over");
+        return Err(EXIT_USAGE);
+    }
     serve::serve(serve::Options { settings: emulator.into(), socket, all_users, ready }).map_err(|error| {
         notice(error);
         EXIT_FAILURE

@@ -100,6 +100,7 @@ fn main() -> ExitCode {
         Trial::test("serve::many_programs_share_a_server", serve::many_programs_share_a_server),
         Trial::test("serve::signals_end_the_server", serve::signals_end_the_server),
         Trial::test("serve::a_killed_server_is_followed_by_another", serve::a_killed_server_is_followed_by_another),
+        Trial::test("serve::a_socket_is_taken_from_a_service_manager", serve::a_socket_is_taken_from_a_service_manager),
         Trial::test("serve::places_that_cannot_be_used_are_told", serve::places_that_cannot_be_used_are_told),
         Trial::test("serve::env_keeps_what_is_preloaded", serve::env_keeps_what_is_preloaded),
         Trial::ignorable_test("serve::another_user_is_refused", serve::another_user_is_refused),

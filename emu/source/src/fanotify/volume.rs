@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use nix::errno::Errno;
 use nix::sys::stat::{FileStat, fstat};
+use nix::sys::statfs::{EXT4_SUPER_MAGIC, FsType, TMPFS_MAGIC, fstatfs};
 use uinotify_core::{FsEvent, Kind, Mask, Object, ObjectId};
 
 use super::group::{Abilities, Group};
@@ -22,7 +23,8 @@ const RECORD_BYTES_MAX: usize = 2048;
 /// So often the queue's length is looked at.
 const READS_A_LOOK: usize = 64;
 /// File systems on which the links of a directory count its subdirectories.
-const COUNTING: [libc::__fsword_t; 3] = [libc::EXT4_SUPER_MAGIC as _, libc::XFS_SUPER_MAGIC as _, libc::TMPFS_MAGIC];
+const XFS_SUPER_MAGIC: FsType = FsType(0x5846_5342);
+const COUNTING: [FsType; 3] = [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, TMPFS_MAGIC];
 
 /// What tells file systems apart: a device's number, and the identity that records bear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +45,7 @@ pub(super) struct Target<'a> {
     object: BorrowedFd<'a>,
     pub(super) key: Key,
     status: FileStat,
-    magic: libc::__fsword_t,
+    magic: FsType,
     handle: Handle,
 }
 
@@ -53,12 +55,12 @@ impl<'a> Target<'a> {
     /// EOPNOTSUPP where there are no handles.
     pub(super) fn new(object: BorrowedFd<'a>) -> Result<Self, Errno> {
         let status = fstat(object)?;
-        let system = nix::sys::statfs::fstatfs(object)?;
+        let system = fstatfs(object)?;
         let identity = system.filesystem_id();
         // SAFETY: two integers without anything between them, of which any bytes are a value, lie there.
         let fsid = unsafe { (&raw const identity).cast::<[u8; 8]>().read() };
         let key = Key { device: status.st_dev, fsid };
-        Ok(Self { object, key, status, magic: system.filesystem_type().0, handle: Handle::of(object)? })
+        Ok(Self { object, key, status, magic: system.filesystem_type(), handle: Handle::of(object)? })
     }
 
     fn kind(&self) -> Kind {
