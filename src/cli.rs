@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use uinotify_host::{LimitOverrides, Mode, SetNextWd, Sources};
+use uinotify_host::{LimitOverrides, Mode, Order, SetNextWd, Sources};
 
 use crate::notice::notice;
 use crate::run::EXIT_OWN_ERROR;
@@ -87,6 +87,10 @@ struct EmulatorArguments {
     /// Where file-system events come from
     #[arg(long, value_enum, value_name = "SOURCE", default_value_t = Source::Auto)]
     source: Source,
+
+    /// How hard it is tried to keep the order of what fanotify tells
+    #[arg(long, value_enum, value_name = "ORDER", default_value_t = OrderArgument::Eager)]
+    order: OrderArgument,
 
     /// Number of the first watch descriptor of each instance, 1 to 0x7fffffff
     #[arg(long, value_name = "N", value_parser = number::watch_descriptor, allow_negative_numbers = true)]
@@ -195,7 +199,7 @@ struct RestoreArguments {
     missing: MissingArgument,
 
     /// Rebuild in the server at this path
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["source", "next_wd", "limit", "setnextwd"])]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["source", "order", "next_wd", "limit", "setnextwd"])]
     socket: Option<PathBuf>,
 
     #[command(flatten)]
@@ -363,6 +367,14 @@ enum Source {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum OrderArgument {
+    /// Events are read as soon as can be; the kernel merges what waits
+    Eager,
+    /// Whoever opens or reads what is watched waits for that, a tenth of a second at most (root only)
+    Strict,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum ModeArgument {
     /// Every call, each as Linux would tell of it
     Exact,
@@ -423,6 +435,10 @@ impl From<EmulatorArguments> for Settings {
                 Source::Inotify => Sources::Inotify,
                 Source::Fuse => Sources::Fuse,
                 Source::Fanotify => Sources::Fanotify,
+            },
+            order: match arguments.order {
+                OrderArgument::Eager => Order::Eager,
+                OrderArgument::Strict => Order::Strict,
             },
             next_wd: arguments.next_wd,
             limits,

@@ -1,6 +1,6 @@
 //! What an emulator is told on the command line.
 
-use uinotify_host::{Admission, Config, Lifetime, LimitOverrides, Mode, SetNextWd, Sources};
+use uinotify_host::{Admission, Config, Lifetime, LimitOverrides, Mode, Order, SetNextWd, Sources};
 
 use crate::notice::notice;
 use crate::number::show_watch_descriptor;
@@ -10,6 +10,8 @@ use crate::number::show_watch_descriptor;
 pub struct Settings {
     /// Where events may come from.
     pub sources: Sources,
+    /// How hard it is tried to keep the order of what fanotify tells.
+    pub order: Order,
     /// How much of what is done to trees that are shown is seen.
     pub mode: Mode,
     /// The cursor of each new group, 1 to 0x7fffffff; 1 if not given.
@@ -29,6 +31,7 @@ impl Settings {
             limits: self.limits,
             setnextwd: self.setnextwd,
             sources: self.sources,
+            order: self.order,
             mode: self.mode,
             admission,
             lifetime,
@@ -45,6 +48,9 @@ impl Settings {
             Sources::Fuse => "source fuse",
             Sources::Fanotify => "source fanotify",
         });
+        if self.order == Order::Strict {
+            notice("order strict");
+        }
         notice(format_args!(
             "limits watches={} instances={} queue={}",
             limit(self.limits.watches_max),

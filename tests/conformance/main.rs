@@ -58,6 +58,8 @@ struct Subjects {
     _sandbox: TempDir,
     /// The emulator whose events come from marks of fanotify.
     marked: Pool,
+    /// The same in strict order.
+    strict: Pool,
 }
 
 impl Subjects {
@@ -70,6 +72,7 @@ impl Subjects {
             .tempdir()?;
         let sandboxed = fuse::kind(executor.clone(), sandbox.path());
         let marked = fanotify::kind(executor.clone());
+        let strict = fanotify::strict_kind(executor.clone());
         let emulated = match std::env::var("UINOTIFY_AGAINST").as_deref() {
             Ok("kernel") => native.clone(),
             _ => Kind::emulated(
@@ -84,6 +87,7 @@ impl Subjects {
             sandboxed: Pool::new(sandboxed),
             _sandbox: sandbox,
             marked: Pool::new(marked),
+            strict: Pool::new(strict),
         })
     }
 
@@ -100,6 +104,11 @@ impl Subjects {
     /// What the kernel and the emulator on marks of fanotify show.
     fn run_marked(&self, list: &List) -> (Trace, Trace) {
         at_once(&self.native, &self.marked, list)
+    }
+
+    /// What the kernel and the emulator on marks of fanotify, in strict order, show.
+    fn run_strictly(&self, list: &List) -> (Trace, Trace) {
+        at_once(&self.native, &self.strict, list)
     }
 
     /// What the kernel shows twice.
@@ -217,6 +226,8 @@ fn replay(subjects: &Subjects, file: &str) -> Result<ExitCode> {
     println!("--- in a sandbox\n{}", show::trace(&list, &sandboxed));
     let (_, marked) = subjects.run_marked(&list);
     println!("--- by marks\n{}", show::trace(&list, &marked));
+    let (_, strict) = subjects.run_strictly(&list);
+    println!("--- in strict order\n{}", show::trace(&list, &strict));
     let (_, modelled) = model::run(subjects, &list);
     println!("--- modelled\n{}", show::trace(&list, &modelled));
     match compare(&list, &native, &emulated, &[]) {

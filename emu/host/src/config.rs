@@ -14,6 +14,8 @@ pub struct Config {
     pub setnextwd: SetNextWd,
     /// Where events may come from.
     pub sources: Sources,
+    /// How hard it is tried to keep the order of what fanotify tells.
+    pub order: Order,
     /// How much of what is done to trees that are shown is seen.
     pub mode: Mode,
     /// Who may open instances.
@@ -39,6 +41,16 @@ pub enum Sources {
     Fuse,
     /// fanotify, and file systems of ours. No kernel inotify and none of its limits; the order of events is best effort.
     Fanotify,
+}
+
+/// How hard it is tried to keep the order of what fanotify tells: the kernel merges what waits to be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// It is read as soon as can be.
+    #[default]
+    Eager,
+    /// Whoever opens or reads what is watched waits until it was read. Takes CAP_SYS_ADMIN.
+    Strict,
 }
 
 /// Who may open instances.

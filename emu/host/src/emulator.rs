@@ -142,12 +142,12 @@ impl Emulator {
     ///
     /// # Errors
     ///
-    /// If the kernel has no descriptors or memory left, or does not tell what of a socket is unread.
+    /// If the kernel has no descriptors or memory left, does not tell what of a socket is unread, or does not give strict order.
     pub fn new(config: Config) -> io::Result<Self> {
         let weights = Weights::measure()?;
         // Without the page every settling is a request: slower, and as exact.
         let page = SettlePage::new().ok();
-        Ok(Self {
+        let mut emulator = Self {
             config,
             limits: MachineLimits::open(),
             tools: Tools::new(Engine::new(uinotify_core::Config::default()), weights),
@@ -168,7 +168,9 @@ impl Emulator {
             lulls: Lulls::default(),
             reserve: reserve(),
             start_ticks: start_ticks().unwrap_or(0),
-        })
+        };
+        emulator.check_order()?;
+        Ok(emulator)
     }
 
     /// Serves for its lifetime; `lifeline` is cut when it reads end of file.
