@@ -358,8 +358,7 @@ impl Translation {
 
     /// From now on this name is that object's, or nobody's.
     fn own(&mut self, directory: &Handle, name: &[u8], object: Option<&Handle>, owner: Option<&Handle>) {
-        let masks = self.mask(directory) | object.map_or(Mask::empty(), |object| self.mask(object));
-        if !masks.contains(Mask::IN_EXCL_UNLINK) {
+        if !self.tree.is_any_excluding() {
             return;
         }
         let known = || self.owners.get(&(directory.clone(), name.into()));
