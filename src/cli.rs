@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use uinotify_host::trace::{TraceFile, TraceForm};
-use uinotify_host::{LimitOverrides, Mode, Profile, SetNextWd, Sources};
+use uinotify_host::{LimitOverrides, Mode, Order, Profile, SetNextWd, Sources};
 
 use crate::notice::notice;
 use crate::run::EXIT_OWN_ERROR;
@@ -116,6 +116,10 @@ struct EmulatorArguments {
     /// --source poll [default: 1s]
     #[arg(long, value_name = "DURATION", value_parser = number::interval)]
     poll_interval: Option<Duration>,
+
+    /// How hard it is tried to keep the order of what fanotify tells
+    #[arg(long, value_enum, value_name = "ORDER", default_value_t = OrderArgument::Eager)]
+    order: OrderArgument,
 
     /// Number of the first watch descriptor of each instance, 1 to 0x7fffffff
     #[arg(long, value_name = "N", value_parser = number::watch_descriptor, allow_negative_numbers = true)]
@@ -266,7 +270,7 @@ struct RestoreArguments {
     #[arg(
         long,
         value_name = "PATH",
-        conflicts_with_all = ["source", "poll_interval", "next_wd", "limit", "setnextwd", "profile", "trace", "trace_json"]
+        conflicts_with_all = ["source", "order", "poll_interval", "next_wd", "limit", "setnextwd", "profile", "trace", "trace_json"]
     )]
     socket: Option<PathBuf>,
 
@@ -491,6 +495,14 @@ enum Source {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum OrderArgument {
+    /// Events are read as soon as can be; the kernel merges what waits
+    Eager,
+    /// Whoever opens or reads what is watched waits for that, a tenth of a second at most (root only)
+    Strict,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum ModeArgument {
     /// Every call, each as Linux would tell of it
     Exact,
@@ -567,6 +579,10 @@ impl From<EmulatorArguments> for Settings {
                 Source::Poll => Sources::Poll,
             },
             poll_interval: arguments.poll_interval,
+            order: match arguments.order {
+                OrderArgument::Eager => Order::Eager,
+                OrderArgument::Strict => Order::Strict,
+            },
             next_wd: arguments.next_wd,
             limits,
             setnextwd: arguments.setnextwd.map(|answer| match answer {

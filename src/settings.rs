@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use uinotify_host::{Admission, Config, Lifetime, LimitOverrides, Mode, Profile, SetNextWd, Sources};
+use uinotify_host::{Admission, Config, Lifetime, LimitOverrides, Mode, Order, Profile, SetNextWd, Sources};
 
 use uinotify_host::trace::TraceFile;
 
@@ -16,6 +16,8 @@ pub struct Settings {
     pub sources: Sources,
     /// How often to look at what is polled; every second if not given.
     pub poll_interval: Option<Duration>,
+    /// How hard it is tried to keep the order of what fanotify tells.
+    pub order: Order,
     /// How much of what is done to trees that are shown is seen.
     pub mode: Mode,
     /// The cursor of each new group, 1 to 0x7fffffff; 1 if not given.
@@ -46,6 +48,7 @@ impl Settings {
             traces: self.traces.clone(),
             sources: self.sources,
             poll_interval: self.poll_interval,
+            order: self.order,
             mode: self.mode,
             admission,
             lifetime,
@@ -65,6 +68,9 @@ impl Settings {
         });
         if self.profile == Some(Profile::El7) {
             notice("profile el7");
+        }
+        if self.order == Order::Strict {
+            notice("order strict");
         }
         notice(format_args!(
             "limits watches={} instances={} queue={}",

@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
+use nix::sys::signal::Signal;
 use uinotify_harness::needs::Need;
 
 #[path = "command/bare.rs"]
@@ -37,6 +38,8 @@ mod room;
 mod serve;
 #[path = "command/signals.rs"]
 mod signals;
+#[path = "command/strict.rs"]
+mod strict;
 #[path = "command/trace.rs"]
 mod trace;
 
@@ -158,6 +161,25 @@ fn main() -> ExitCode {
             "marks::at_the_limit_of_marks_there_is_no_watch",
             marks::at_the_limit_of_marks_there_is_no_watch,
         ),
+        Trial::ignorable_test(
+            "strict::nobody_hangs_when_the_emulator_stops",
+            strict::nobody_hangs_when_the_emulator_stops,
+        ),
+        Trial::ignorable_test(
+            "strict::nobody_hangs_when_the_emulator_dies",
+            strict::nobody_hangs_when_the_emulator_dies,
+        ),
+        Trial::ignorable_test("strict::nobody_hangs_when_the_keeper_stops", || {
+            strict::nobody_hangs_without_the_keeper(Signal::SIGSTOP)
+        }),
+        Trial::ignorable_test("strict::nobody_hangs_when_the_keeper_dies", || {
+            strict::nobody_hangs_without_the_keeper(Signal::SIGKILL)
+        }),
+        Trial::ignorable_test(
+            "strict::a_writer_of_a_fifo_waits_for_its_reader",
+            strict::a_writer_of_a_fifo_waits_for_its_reader,
+        ),
+        Trial::ignorable_test("strict::it_is_for_root", strict::it_is_for_root),
         Trial::test("shim::stands_on_nothing", reach::shim_stands_on_nothing),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

@@ -66,6 +66,8 @@ struct Subjects {
     _sandbox: TempDir,
     /// The emulator whose events come from marks of fanotify.
     marked: Pool,
+    /// The same in strict order.
+    strict: Pool,
 }
 
 impl Subjects {
@@ -82,6 +84,7 @@ impl Subjects {
         let old_kernel = Kind::emulated(executor.clone(), env!("CARGO_BIN_EXE_uinotify").into(), arguments.into());
         let marked = fanotify::kind(executor.clone());
         let polled = polled::kind(executor.clone());
+        let strict = fanotify::strict_kind(executor.clone());
         let emulated = match std::env::var("UINOTIFY_AGAINST").as_deref() {
             Ok("kernel") => native.clone(),
             _ => Kind::emulated(
@@ -99,6 +102,7 @@ impl Subjects {
             polled: Pool::new(polled),
             _sandbox: sandbox,
             marked: Pool::new(marked),
+            strict: Pool::new(strict),
         })
     }
 
@@ -130,6 +134,11 @@ impl Subjects {
     /// What the kernel and the emulator that polls show.
     fn run_polled(&self, list: &List) -> (Trace, Trace) {
         at_once(&self.native, &self.polled, list)
+    }
+
+    /// What the kernel and the emulator on marks of fanotify, in strict order, show.
+    fn run_strictly(&self, list: &List) -> (Trace, Trace) {
+        at_once(&self.native, &self.strict, list)
     }
 
     /// What the kernel shows twice.
@@ -252,6 +261,8 @@ fn replay(subjects: &Subjects, file: &str) -> Result<ExitCode> {
     println!("--- by marks\n{}", show::trace(&list, &marked));
     let (_, polled) = subjects.run_polled(&list);
     println!("--- polled\n{}", show::trace(&list, &polled));
+    let (_, strict) = subjects.run_strictly(&list);
+    println!("--- in strict order\n{}", show::trace(&list, &strict));
     let (_, modelled) = model::run(subjects, &list);
     println!("--- modelled\n{}", show::trace(&list, &modelled));
     match compare(&list, &native, &emulated, &[]) {

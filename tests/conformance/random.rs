@@ -62,6 +62,12 @@ pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -
     let settled_marked: fn(&Subjects, u32, u64) -> Result<(), Failed> = |subjects, cases, seed| {
         equal(&|list| subjects.run_marked(list), || generate::lists().prop_map(fanotify::settled), cases / 2, seed)
     };
+    let strict: fn(&Subjects, u32, u64) -> Result<(), Failed> = |subjects, cases, seed| {
+        equal(&|list| subjects.run_strictly(list), || generate::lists().prop_map(fanotify::apart), cases / 4, seed)
+    };
+    let trees_strict: fn(&Subjects, u32, u64) -> Result<(), Failed> = |subjects, cases, seed| {
+        equal(&|list| subjects.run_strictly(list), || generate::trees().prop_map(fanotify::apart), cases / 4, seed)
+    };
     let trees_settled_marked: fn(&Subjects, u32, u64) -> Result<(), Failed> = |subjects, cases, seed| {
         equal(
             &|list| subjects.run_marked(list),
@@ -100,10 +106,15 @@ pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -
         ("random lists of operations on source fanotify, settled", with(settled_marked)),
         ("random lists about names on source fanotify, settled", with(trees_settled_marked)),
     ];
+    let strict = [
+        ("random lists of operations on source fanotify, in strict order", with(strict)),
+        ("random lists about names on source fanotify, in strict order", with(trees_strict)),
+    ];
     let mut built = Vec::new();
     let all = trials.into_iter().map(|trial| (trial, Need::NextWatch));
     let all = all.chain(sandboxed.into_iter().map(|trial| (trial, Need::Fuse)));
-    for ((name, run), need) in all.chain(marked.into_iter().map(|trial| (trial, Need::Fanotify))) {
+    let all = all.chain(marked.into_iter().map(|trial| (trial, Need::Fanotify)));
+    for ((name, run), need) in all.chain(strict.into_iter().map(|trial| (trial, Need::Permissions))) {
         let reason = unmet.reason(need);
         if let (Some(reason), false) = (&reason, quiet) {
             println!("ignored: {name}: {reason}");

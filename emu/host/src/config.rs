@@ -23,6 +23,8 @@ pub struct Config {
     pub sources: Sources,
     /// From the beginning of one look at what is polled to that of the next; `None` for a second.
     pub poll_interval: Option<Duration>,
+    /// How hard it is tried to keep the order of what fanotify tells.
+    pub order: Order,
     /// How much of what is done to trees that are shown is seen.
     pub mode: Mode,
     /// Who may open instances.
@@ -53,6 +55,16 @@ pub enum Sources {
     /// Looking again and again, and file systems of ours. Works everywhere, tells nothing of opening, reading and closing, and not all
     /// of the rest.
     Poll,
+}
+
+/// How hard it is tried to keep the order of what fanotify tells: the kernel merges what waits to be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// It is read as soon as can be.
+    #[default]
+    Eager,
+    /// Whoever opens or reads what is watched waits until it was read. Takes CAP_SYS_ADMIN.
+    Strict,
 }
 
 /// Who may open instances.

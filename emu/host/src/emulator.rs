@@ -153,7 +153,8 @@ impl Emulator {
     ///
     /// # Errors
     ///
-    /// If the kernel has no descriptors or memory left, or does not tell what of a socket is unread; if a trace cannot be written.
+    /// If the kernel has no descriptors or memory left, does not tell what of a socket is unread, or does not give strict order; if a
+    /// trace cannot be written.
     pub fn new(config: Config) -> io::Result<Self> {
         let weights = Weights::measure()?;
         let engine = Engine::new(uinotify_core::Config { profile: config.profile, ..uinotify_core::Config::default() });
@@ -185,6 +186,7 @@ impl Emulator {
             start_ticks: start_ticks().unwrap_or(0),
         };
         emulator.begin_traces()?;
+        emulator.check_order()?;
         Ok(emulator)
     }
 

@@ -4,6 +4,7 @@
 //! Their order and their number are best effort: the kernel merges what is not yet read, also what is not adjacent. Objects are told apart
 //! by their file handles, which are compared and never opened.
 
+mod gate;
 mod group;
 mod handle;
 mod marks;
