@@ -1,6 +1,6 @@
 //! What an emulator is told on the command line.
 
-use uinotify_host::{Admission, Config, Lifetime, LimitOverrides, Mode, SetNextWd, Sources};
+use uinotify_host::{Admission, Config, Lifetime, LimitOverrides, Mode, Profile, SetNextWd, Sources};
 
 use crate::notice::notice;
 use crate::number::show_watch_descriptor;
@@ -16,18 +16,25 @@ pub struct Settings {
     pub next_wd: Option<i32>,
     /// Limits in place of the kernel's.
     pub limits: LimitOverrides,
-    /// How `INOTIFY_IOC_SETNEXTWD` is answered.
-    pub setnextwd: SetNextWd,
+    /// How `INOTIFY_IOC_SETNEXTWD` is answered; as the profile has it if not given.
+    pub setnextwd: Option<SetNextWd>,
+    /// Which Linux is shown; the one of today if not given.
+    pub profile: Option<Profile>,
     /// Say on standard error what is set up.
     pub verbose: bool,
 }
 
 impl Settings {
     pub(crate) fn config(&self, admission: Admission, lifetime: Lifetime, command: Vec<String>) -> Config {
+        let profile = self.profile.unwrap_or_default();
         Config {
             next_wd: self.next_wd,
             limits: self.limits,
-            setnextwd: self.setnextwd,
+            setnextwd: self.setnextwd.unwrap_or(match profile {
+                Profile::Native => SetNextWd::Ok,
+                Profile::El7 => SetNextWd::NotTty,
+            }),
+            profile,
             sources: self.sources,
             mode: self.mode,
             admission,
@@ -45,6 +52,9 @@ impl Settings {
             Sources::Fuse => "source fuse",
             Sources::Fanotify => "source fanotify",
         });
+        if self.profile == Some(Profile::El7) {
+            notice("profile el7");
+        }
         notice(format_args!(
             "limits watches={} instances={} queue={}",
             limit(self.limits.watches_max),

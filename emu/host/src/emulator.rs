@@ -2,6 +2,7 @@
 
 mod answers;
 mod checkpoint;
+mod control;
 mod description;
 mod inquiries;
 mod marked;
@@ -145,12 +146,13 @@ impl Emulator {
     /// If the kernel has no descriptors or memory left, or does not tell what of a socket is unread.
     pub fn new(config: Config) -> io::Result<Self> {
         let weights = Weights::measure()?;
+        let engine = Engine::new(uinotify_core::Config { profile: config.profile, ..uinotify_core::Config::default() });
         // Without the page every settling is a request: slower, and as exact.
         let page = SettlePage::new().ok();
         Ok(Self {
             config,
             limits: MachineLimits::open(),
-            tools: Tools::new(Engine::new(uinotify_core::Config::default()), weights),
+            tools: Tools::new(engine, weights),
             sessions: BTreeMap::new(),
             sessions_made: 0,
             groups: BTreeMap::new(),
@@ -404,6 +406,10 @@ impl Emulator {
             // Whoever asks here waits for the answer: looking for a second request would be in vain.
             Ok(Some(packet)) => {
                 let bytes = self.inbox.bytes(&packet).to_vec();
+                if connection.control.is_some() {
+                    packet.descriptors.into_iter().for_each(close_apart);
+                    return self.serve_control(key, &bytes);
+                }
                 match packet.request(&bytes) {
                     Ok(request) => self.serve_on_connection(key, &request, packet.descriptors),
                     Err(refusal) => {
@@ -434,6 +440,7 @@ impl Emulator {
             (RequestKind::Status, None) => self.tell_status(key, self.peer(key)),
             (RequestKind::Checkpoint, None) => self.tell_checkpoint(key, self.peer(key), request.argument),
             (RequestKind::Restore, None) => self.take_checkpoint(key, self.peer(key), request, descriptors),
+            (RequestKind::Control, None) => self.begin_control(key, self.peer(key), request),
             (RequestKind::Attach, Some(id)) => self.attach(id, self.peer(key), key, request.word),
             (RequestKind::Describe, Some(id)) => self.reply_to_inquiry(key, &self.describe_own(id, request)),
             (RequestKind::Describe | RequestKind::Limit | RequestKind::Find, None) => {
@@ -641,6 +648,7 @@ fn is_of_instance(kind: RequestKind) -> bool {
             | RequestKind::Find
             | RequestKind::Checkpoint
             | RequestKind::Restore
+            | RequestKind::Control
     )
 }
 
