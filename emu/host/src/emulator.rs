@@ -5,11 +5,12 @@ mod checkpoint;
 mod control;
 mod description;
 mod inquiries;
+mod intercepted;
 mod marked;
 mod sessions;
 mod trees;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -31,6 +32,7 @@ use crate::closer::{Closer, close_apart};
 use crate::config::{Admission, Config, Lifetime};
 use crate::connection::{Connection, Peer};
 use crate::frame::{self, Inbox};
+use crate::interception::Interception;
 use crate::limits::MachineLimits;
 use crate::lull::Lulls;
 use crate::programs::{self, Presence};
@@ -75,6 +77,11 @@ pub struct Emulator {
     trees: Trees,
     awaited: Option<AwaitedTrees>,
     marked: Option<fanotify::Source>,
+    interception: Option<Interception>,
+    /// Where the filter of a program that is about to start is handed over.
+    filters: Option<OwnedFd>,
+    /// The session of each program's end, by the inode.
+    ends: HashMap<u64, u64>,
     connections: Slab<Connection>,
     page: Option<SettlePage>,
     closer: Closer,
@@ -101,10 +108,16 @@ enum Token {
     Tree(usize),
     Announcements,
     Marked,
+    /// What hands over a filter.
+    Filters,
+    /// A filter has stopped a call.
+    Stopped,
+    /// What was done for a call on another thread.
+    Done,
 }
 
 impl Token {
-    const KINDS: u64 = 8;
+    const KINDS: u64 = 16;
 
     fn encode(self) -> u64 {
         let (kind, index) = match self {
@@ -116,6 +129,9 @@ impl Token {
             Self::Tree(index) => (5, index as u64),
             Self::Announcements => (6, 0),
             Self::Marked => (7, 0),
+            Self::Filters => (8, 0),
+            Self::Stopped => (9, 0),
+            Self::Done => (10, 0),
         };
         index * Self::KINDS + kind
     }
@@ -131,11 +147,15 @@ impl Token {
             4 => Self::Kernel(index),
             5 => Self::Tree(index as usize),
             6 => Self::Announcements,
-            _ => Self::Marked,
+            7 => Self::Marked,
+            8 => Self::Filters,
+            9 => Self::Stopped,
+            _ => Self::Done,
         }
     }
 }
 
+pub use intercepted::{filters, hand_over};
 use trees::AwaitedTrees;
 
 impl Emulator {
@@ -159,6 +179,9 @@ impl Emulator {
             trees: Trees::default(),
             awaited: None,
             marked: None,
+            interception: None,
+            filters: None,
+            ends: HashMap::new(),
             connections: Slab::new(),
             page,
             closer: Closer::start()?,
@@ -187,7 +210,11 @@ impl Emulator {
         let mut events = [EpollEvent::empty(); 64];
         loop {
             self.let_go_unwatched();
-            let is_unused = is_alone && self.sessions.is_empty() && self.awaited.is_none() && self.trees.is_empty();
+            let is_unused = is_alone
+                && self.sessions.is_empty()
+                && self.awaited.is_none()
+                && self.trees.is_empty()
+                && !self.may_be_called();
             if !is_unused {
                 looks = 0;
             }
@@ -265,6 +292,9 @@ impl Emulator {
                     Token::Tree(index) => self.serve_tree(index),
                     Token::Announcements => self.receive_announcement(),
                     Token::Marked => self.drain_marked(),
+                    Token::Filters => self.receive_filter(),
+                    Token::Stopped => self.serve_stopped(event.events()),
+                    Token::Done => self.finish_done(),
                 }
             }
         }
@@ -697,7 +727,10 @@ mod tests {
             Token::Tree(3),
             Token::Announcements,
             Token::Marked,
-            Token::End(u64::MAX / 8),
+            Token::Filters,
+            Token::Stopped,
+            Token::Done,
+            Token::End(u64::MAX / 16),
         ] {
             assert_eq!(Token::decode(token.encode()), token);
         }

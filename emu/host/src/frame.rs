@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, recv, sendmsg};
+use nix::unistd::{getegid, geteuid};
 use uinotify_wire::{PLUG, PLUG_BYTES, REQUEST_BYTES, REQUEST_BYTES_MAX, Request};
 
 use crate::refusal::Refusal;
@@ -107,6 +108,12 @@ impl Inbox {
     /// that it has sent itself.
     pub(crate) fn sender(&self) -> Option<Sender> {
         self.sender
+    }
+
+    /// What is asked next is asked by the emulator itself, in the name of a program whose rights it has seen to.
+    pub(crate) fn ask_as_ourselves(&mut self) {
+        let pid = std::process::id().cast_signed();
+        self.sender = Some(Sender { pid, uid: geteuid().as_raw(), gid: getegid().as_raw() });
     }
 
     /// The bytes of a packet.

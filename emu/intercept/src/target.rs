@@ -36,6 +36,8 @@ pub enum Descriptor {
 pub struct Ids {
     /// Of the process.
     pub process: i32,
+    /// The real one, whose limits count.
+    pub owner: u32,
     /// For files.
     pub uid: u32,
     /// For files.
@@ -62,6 +64,13 @@ impl Target {
     #[must_use]
     pub fn thread(&self) -> i32 {
         self.thread
+    }
+
+    /// Whether it has not ended.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        nix::unistd::faccessat(&self.folder, c"stat", nix::unistd::AccessFlags::F_OK, nix::fcntl::AtFlags::empty())
+            .is_ok()
     }
 
     pub(crate) fn folder(&self) -> &OwnedFd {
@@ -212,6 +221,7 @@ fn ids_in(status: &str) -> Option<Ids> {
     // Real, effective, saved, and that for files.
     Some(Ids {
         process: numbers("Tgid:")?.first()?.cast_signed(),
+        owner: *numbers("Uid:")?.first()?,
         uid: *numbers("Uid:")?.get(3)?,
         gid: *numbers("Gid:")?.get(3)?,
         groups: numbers("Groups:")?,
@@ -299,7 +309,7 @@ mod tests {
     fn ids_are_those_for_files() {
         let status = "Name:\tx\nTgid:\t7\nPid:\t8\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t4 27 \n\
                       NStgid:\t7\t1\nNSpid:\t8\t2\nCapEff:\t0000000000000003\n";
-        let ids = Ids { process: 7, uid: 4, gid: 8, groups: vec![4, 27], capabilities: 3 };
+        let ids = Ids { process: 7, owner: 1, uid: 4, gid: 8, groups: vec![4, 27], capabilities: 3 };
         assert_eq!(ids_in(status), Some(ids));
         assert_eq!(inner_numbers_in(status), Some((1, 2)));
         assert_eq!(ids_in("Name:\tx\n"), None);

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use uinotify_core::{AddMask, ObjectId, Wd};
 use uinotify_source::fuse::may_read;
+use uinotify_source::inotify::KernelWd;
 use uinotify_wire::{REBUILDS, Reply, Request, RequestKind};
 
 use super::Emulator;
@@ -105,6 +106,11 @@ impl Emulator {
         }
     }
 
+    /// Is this a mask that `inotify_add_watch` takes?
+    pub(super) fn accepts(&self, bits: u32) -> bool {
+        self.checked(bits).is_ok()
+    }
+
     /// The mask that a call of `inotify_add_watch` gives.
     fn checked(&self, bits: u32) -> Result<AddMask, Errno> {
         let mask = AddMask::new(bits).map_err(errno)?;
@@ -149,6 +155,27 @@ impl Emulator {
         }
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
         session.add_watch(&mut self.tools, armed, mask, path)
+    }
+
+    /// `inotify_add_watch` for an object that the session's kernel instance watches already: another thread has waited for that.
+    pub(super) fn add_armed_watch(
+        &mut self,
+        id: u64,
+        object: BorrowedFd<'_>,
+        armed: Result<KernelWd, Errno>,
+        bits: u32,
+        path: &[u8],
+    ) -> Result<Wd, Errno> {
+        let mask = self.checked(bits)?;
+        let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
+        session.deliver_held(&mut self.tools);
+        if !self.tools.engine.has_watch_room(session.group) {
+            self.make_room();
+        }
+        let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
+        let added = session.add_watch(&mut self.tools, armed, mask, &paths::noted(path, object))?;
+        session.end_if_gone(&mut self.tools, added);
+        Ok(added)
     }
 
     fn add_tree_watch(&mut self, id: u64, object: ObjectId, mask: AddMask, path: &[u8]) -> Result<Wd, Errno> {

@@ -149,6 +149,26 @@ impl Session {
         Ok(added.wd)
     }
 
+    /// A watch that the kernel had before the core may have ended in between, when its IN_IGNORED was nobody's: then that comes now.
+    pub(crate) fn end_if_gone(&mut self, tools: &mut Tools, wd: Wd) {
+        let (Some(kernel), Ok(watched)) = (&self.kernel, tools.engine.object_of(self.group, wd)) else { return };
+        // What still is to come ends it by itself.
+        let is_gone = kernel.information().is_ok_and(|information| !information.living().contains(&kernel_wd(watched)));
+        if is_gone && kernel.queued_bytes() == 0 {
+            self.begin_cycle();
+            let ignored = Delivery { mask: Mask::IN_IGNORED.bits(), cookie: 0, name: b"", hidden: 0, adjacent: false };
+            tools.engine.deliver(self.group, wd, ignored);
+            self.forget_ended(tools);
+            self.fill_window(tools);
+            self.end_cycle();
+        }
+    }
+
+    /// The kernel instance, for another thread.
+    pub(crate) fn kernel_for_thread(&mut self) -> Option<Instance> {
+        self.kernel.as_mut()?.duplicate().ok()
+    }
+
     /// Sets up the kernel's watch.
     pub(crate) fn arm(&self, engine: &Engine, watched: BorrowedFd<'_>, bits: u32) -> Result<KernelWd, Errno> {
         const NOTHING: u32 = libc::IN_MASK_ADD | libc::IN_ISDIR;

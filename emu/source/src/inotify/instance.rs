@@ -38,6 +38,17 @@ impl Instance {
         Ok(Self { fd, is_shared: false })
     }
 
+    /// The same instance once more, for another thread: whoever ends it takes its watches off, as that thread may keep it.
+    ///
+    /// # Errors
+    ///
+    /// EMFILE without a descriptor left.
+    pub fn duplicate(&mut self) -> io::Result<Self> {
+        let fd = self.fd.try_clone()?;
+        self.is_shared = true;
+        Ok(Self { fd, is_shared: true })
+    }
+
     /// A program is going to hold this descriptor too.
     pub fn set_shared(&mut self) {
         self.is_shared = true;
