@@ -11,6 +11,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use uinotify_host::{LimitOverrides, Mode, Profile, SetNextWd, Sources};
 
+use crate::interpose::{self, Interpose};
 use crate::notice::notice;
 use crate::run::EXIT_OWN_ERROR;
 use crate::settings::Settings;
@@ -121,7 +122,15 @@ struct RunArguments {
     #[command(flatten)]
     emulator: EmulatorArguments,
 
-    /// Fail if the shim cannot be loaded into the program, instead of saying so
+    /// How the program's calls come to uinotify: auto, preload, seccomp or both
+    ///
+    /// preload: by a library, which the dynamic linker loads. seccomp: by a filter of system calls, for static programs, Go's and all
+    /// others. both: by both; auto: by the library, and by the filter where that changes nothing that the program may do (root, or
+    /// no_new_privs is set already). seccomp,reads and both,reads also take reads into little room.
+    #[arg(long, value_name = "WAY", value_parser = interpose::parse, default_value_t = Interpose::default())]
+    interpose: Interpose,
+
+    /// Fail if the program is out of uinotify's reach, instead of saying so
     #[arg(long)]
     strict: bool,
 
@@ -209,6 +218,10 @@ struct RestoreArguments {
     #[arg(long, value_name = "PATH", conflicts_with_all = ["source", "next_wd", "limit", "setnextwd", "profile"])]
     socket: Option<PathBuf>,
 
+    /// How the program's calls come to uinotify, as for `run`
+    #[arg(long, value_name = "WAY", value_parser = interpose::parse, default_value_t = Interpose::default(), conflicts_with = "socket")]
+    interpose: Interpose,
+
     #[command(flatten)]
     emulator: EmulatorArguments,
 
@@ -239,8 +252,18 @@ enum MissingArgument {
 
 impl From<RestoreArguments> for restore::Options {
     fn from(arguments: RestoreArguments) -> Self {
-        let RestoreArguments { checkpoint, group, via, max_steps, verify, missing, socket, emulator, command } =
-            arguments;
+        let RestoreArguments {
+            checkpoint,
+            group,
+            via,
+            max_steps,
+            verify,
+            missing,
+            socket,
+            interpose,
+            emulator,
+            command,
+        } = arguments;
         Self {
             checkpoint,
             group,
@@ -260,6 +283,7 @@ impl From<RestoreArguments> for restore::Options {
             },
             verify,
             socket,
+            interpose,
             settings: emulator.into(),
             command,
         }
@@ -472,6 +496,7 @@ impl From<RunArguments> for run::Options {
         Self {
             settings: Settings { mode: arguments.mode.into(), ..arguments.emulator.into() },
             strict: arguments.strict,
+            interpose: arguments.interpose,
             trees: arguments.tree.iter().map(|text| Tree::parse(text)).collect(),
             command: arguments.command,
         }

@@ -13,17 +13,20 @@ pub(crate) const DISABLE: &str = "UINOTIFY_DISABLE";
 /// Between two images of one `uinotify run`: what `UINOTIFY_DISABLE` was before the first image set it. `=VALUE`, or
 /// empty when it was not there.
 pub(crate) const DISABLE_BEFORE: &str = "UINOTIFY_DISABLE_BEFORE_RUN";
+/// Between the same two: an emulator around this command answers system calls, and passes on those of the command's programs.
+pub(crate) const INTERCEPTED_BEFORE: &str = "UINOTIFY_INTERCEPTED_BEFORE_RUN";
 /// What the dynamic linker loads first.
 pub(crate) const PRELOAD: &str = "LD_PRELOAD";
 
-/// The environment of this process with the changes that put a program under the emulator at `socket`.
-pub(crate) fn for_program(shim: &Path, socket: &Path, token: [u8; 16]) -> Vec<(OsString, OsString)> {
+/// The environment of this process with the changes that put a program under the emulator at `socket`, and behind a shim, if there is to be
+/// one.
+pub(crate) fn for_program(shim: Option<&Path>, socket: &Path, token: [u8; 16]) -> Vec<(OsString, OsString)> {
     changed(std::env::vars_os(), shim, socket, token)
 }
 
 fn changed(
     environment: impl Iterator<Item = (OsString, OsString)>,
-    shim: &Path,
+    shim: Option<&Path>,
     socket: &Path,
     token: [u8; 16],
 ) -> Vec<(OsString, OsString)> {
@@ -35,8 +38,17 @@ fn changed(
             None => environment.retain(|(name, _)| name != DISABLE),
         }
     }
+    environment.retain(|(name, _)| name != INTERCEPTED_BEFORE);
     let before = environment.iter().find(|(name, _)| name == PRELOAD).map(|(_, value)| value.clone());
-    set(&mut environment, PRELOAD, preload(shim, before.as_deref()));
+    let preloaded = match shim {
+        Some(shim) => preload(shim, before.as_deref()),
+        None => others(before.as_deref()).join(OsStr::new(":")),
+    };
+    if preloaded.is_empty() {
+        environment.retain(|(name, _)| name != PRELOAD);
+    } else {
+        set(&mut environment, PRELOAD, preloaded);
+    }
 
     set(&mut environment, SOCKET, address(socket, token));
     environment
@@ -59,16 +71,15 @@ fn set(environment: &mut Vec<(OsString, OsString)>, name: &str, value: OsString)
 
 /// The shim in front of what is preloaded already. Another shim is replaced: the inner of two nested runs wins.
 pub(crate) fn preload(shim: &Path, before: Option<&OsStr>) -> OsString {
-    let mut list = shim.as_os_str().to_owned();
+    [&[shim.as_os_str()], &others(before)[..]].concat().join(OsStr::new(":"))
+}
+
+/// What is preloaded besides a shim.
+fn others(before: Option<&OsStr>) -> Vec<&OsStr> {
     let before = before.map_or(&b""[..], OsStr::as_bytes);
     // ld.so(8): the items of the list are separated by spaces or colons.
-    for item in before.split(|byte| matches!(byte, b' ' | b':')) {
-        if !item.is_empty() && !is_shim(Path::new(OsStr::from_bytes(item))) {
-            list.push(":");
-            list.push(OsStr::from_bytes(item));
-        }
-    }
-    list
+    let items = before.split(|byte| matches!(byte, b' ' | b':')).map(OsStr::from_bytes);
+    items.filter(|item| !item.is_empty() && !is_shim(Path::new(item))).collect()
 }
 
 /// Whether a file is a shim by its name: `libuinotify*.so`.
@@ -95,7 +106,7 @@ mod tests {
     fn of(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         let environment = pairs.iter().map(|(name, value)| (name.into(), value.into()));
         let mut changed: Vec<_> =
-            changed(environment, Path::new("/r/libuinotify-1.so"), Path::new("/r/1.sock"), [0xab; 16])
+            changed(environment, Some(Path::new("/r/libuinotify-1.so")), Path::new("/r/1.sock"), [0xab; 16])
                 .into_iter()
                 .map(|(name, value)| (name.into_string().unwrap(), value.into_string().unwrap()))
                 .collect();
@@ -114,6 +125,18 @@ mod tests {
         assert_eq!(preload("libm.so.6 /a/b.so::c.so"), "/r/libuinotify-1.so:libm.so.6:/a/b.so:c.so");
         assert_eq!(preload("/x/libuinotify-2.so:/r/libuinotify.so a.so"), "/r/libuinotify-1.so:a.so");
         assert_eq!(value(&of(&[]), "LD_PRELOAD"), Some("/r/libuinotify-1.so"));
+    }
+
+    #[test]
+    fn without_a_shim_what_else_is_preloaded_stays() {
+        let preload = |before: &str| {
+            let environment = [("LD_PRELOAD".into(), before.into()), (INTERCEPTED_BEFORE.into(), "1".into())];
+            let changed = changed(environment.into_iter(), None, Path::new("/r/1.sock"), [0; 16]);
+            assert!(changed.iter().all(|(name, _)| name != INTERCEPTED_BEFORE));
+            changed.into_iter().find(|(name, _)| name == "LD_PRELOAD").map(|(_, value)| value.into_string().unwrap())
+        };
+        assert_eq!(preload("/x/libuinotify-2.so"), None);
+        assert_eq!(preload("/x/libuinotify-2.so:a.so b.so"), Some("a.so:b.so".to_owned()));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod environment;
 pub mod fdinfo;
 pub mod images;
 mod inherited;
+pub mod interpose;
 pub mod mount;
 mod nested;
 pub mod notice;

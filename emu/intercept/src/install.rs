@@ -16,9 +16,9 @@ pub enum InstallError {
     NeedsNoNewPrivs,
     /// Another supervisor listens to this process, and the kernel has room for one.
     Supervised,
-    /// The kernel has no notifications of seccomp (before 5.0), or something forbids them.
+    /// The kernel has no notifications of seccomp that are of use (before 5.9), or something forbids them.
     Missing(Errno),
-    /// The kernel gives no descriptor in answer to a notification (before 5.9). The filter is there, and this process is lost to it.
+    /// The kernel gives no descriptor in answer to a notification after all. The filter is there, and this process is lost to it.
     Unusable,
 }
 
@@ -30,8 +30,10 @@ impl fmt::Display for InstallError {
             Self::Supervised => formatter.write_str(
                 "another supervisor of system calls listens to this process (EBUSY); Linux has room for one",
             ),
-            Self::Missing(errno) => write!(formatter, "no notifications of seccomp here (Linux 5.0): {}", errno.desc()),
-            Self::Unusable => formatter.write_str("the kernel gives programs no descriptors by seccomp (Linux 5.9)"),
+            Self::Missing(errno) => {
+                write!(formatter, "seccomp does not give programs descriptors here (Linux 5.9): {}", errno.desc())
+            }
+            Self::Unusable => formatter.write_str("seccomp gives programs no descriptors here (Linux 5.9)"),
         }
     }
 }
@@ -54,6 +56,9 @@ pub struct Installed {
 ///
 /// [`InstallError`].
 pub fn install(filter: &Filter, may_give_up_privileges: bool) -> Result<Installed, InstallError> {
+    if is_too_old() {
+        return Err(InstallError::Missing(Errno::ENOSYS));
+    }
     let (listener, gave_up_privileges) = match load(filter) {
         Err(Errno::EACCES) if may_give_up_privileges => {
             prctl::set_no_new_privs().map_err(InstallError::Missing)?;
@@ -75,10 +80,23 @@ pub fn install(filter: &Filter, may_give_up_privileges: bool) -> Result<Installe
 /// Whether this thread may have a filter at no change of what it may do.
 #[must_use]
 pub fn is_possible_unprivileged() -> bool {
+    if is_too_old() {
+        return false;
+    }
     // With no program at hand the kernel looks at the right first: EFAULT, and not EACCES.
     // SAFETY: the kernel is given no program to read.
     let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, std::ptr::null::<u8>()) };
     result == -1 && Errno::last() == Errno::EFAULT
+}
+
+/// Kernels before 5.9 have notifications and no descriptors in answer to them, which shows only when it is too late.
+fn is_too_old() -> bool {
+    const OLDEST: (u32, u32) = (5, 9);
+    let release = nix::sys::utsname::uname().ok();
+    let release = release.as_ref().and_then(|name| name.release().to_str()).unwrap_or_default();
+    let mut numbers =
+        release.split(|character: char| !character.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < OLDEST
 }
 
 fn load(filter: &Filter) -> Result<OwnedFd, Errno> {
