@@ -23,6 +23,7 @@ const DESCRIPTORS_MAX: usize = 253;
 pub(crate) struct Inbox {
     bytes: Vec<u8>,
     sender: Option<Sender>,
+    ourselves: Sender,
 }
 
 /// What was received.
@@ -70,7 +71,9 @@ const CONTROL_BYTES: usize = CREDENTIALS_BYTES + RIGHTS_BYTES;
 impl Inbox {
     pub(crate) fn new() -> Self {
         // One byte more than the largest request, so that a larger packet does not parse.
-        Self { bytes: vec![0; REQUEST_BYTES_MAX + 1], sender: None }
+        let pid = std::process::id().cast_signed();
+        let ourselves = Sender { pid, uid: geteuid().as_raw(), gid: getegid().as_raw() };
+        Self { bytes: vec![0; REQUEST_BYTES_MAX + 1], sender: None, ourselves }
     }
 
     /// Receives one packet. `Ok(None)` when there is none.
@@ -112,8 +115,7 @@ impl Inbox {
 
     /// What is asked next is asked by the emulator itself, in the name of a program whose rights it has seen to.
     pub(crate) fn ask_as_ourselves(&mut self) {
-        let pid = std::process::id().cast_signed();
-        self.sender = Some(Sender { pid, uid: geteuid().as_raw(), gid: getegid().as_raw() });
+        self.sender = Some(self.ourselves);
     }
 
     /// The bytes of a packet.

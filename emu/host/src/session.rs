@@ -30,7 +30,7 @@ use crate::settle_page::Line;
 use crate::trees::{Shown, is_observed};
 use crate::window::Window;
 
-pub(crate) use kernel::kernel_wd;
+pub(crate) use kernel::{Sought, kernel_wd};
 
 /// Asked for the emulator's end; the kernel doubles it. A raw reader is refilled when a quarter is left (the kernel's rule for
 /// EPOLLOUT), so the window takes half.

@@ -33,6 +33,12 @@ pub struct At {
     device: (u32, u32),
 }
 
+impl At {
+    fn of(status: &libc::statx) -> Self {
+        Self { mount: status.stx_mnt_id, device: (status.stx_dev_major, status.stx_dev_minor) }
+    }
+}
+
 /// An object, open with `O_PATH`.
 #[derive(Debug)]
 pub struct Opened {
@@ -49,13 +55,20 @@ pub struct Opened {
 pub enum Cached {
     /// The object, if it is on a mount where there is no name that each process reads in its own way: see [`resolve`], which tells
     /// that of each.
-    Opened(OwnedFd, At),
+    Opened {
+        /// The object.
+        object: OwnedFd,
+        /// Its mount.
+        at: At,
+        /// It is one.
+        is_directory: bool,
+    },
     /// [`resolve`] has to look.
     Unknown,
 }
 
 /// Who answers only after a while, or never: file systems with a server.
-const WAITING: [i64; 9] = [
+const WAITING: [libc::__fsword_t; 9] = [
     0x6573_5546, // FUSE
     0x6969,      // NFS
     0xff53_4d42, // CIFS
@@ -75,8 +88,12 @@ pub fn resolve_cached(target: &Target, lookup: &Lookup<'_>) -> Cached {
         _ => return Cached::Unknown,
     };
     let resolve = libc::RESOLVE_CACHED | libc::RESOLVE_NO_MAGICLINKS;
-    match open_from(&start, lookup, resolve).and_then(|object| Ok((mount_of(object.as_fd())?.0, object))) {
-        Ok((at, object)) => Cached::Opened(object, at),
+    let Ok(object) = open_from(&start, lookup, resolve) else { return Cached::Unknown };
+    match statx(object.as_fd(), c"", libc::AT_EMPTY_PATH) {
+        Ok(status) => {
+            let is_directory = u32::from(status.stx_mode) & libc::S_IFMT == libc::S_IFDIR;
+            Cached::Opened { object, at: At::of(&status), is_directory }
+        }
         Err(_) => Cached::Unknown,
     }
 }
@@ -105,11 +122,11 @@ pub fn resolve(target: &Target, lookup: &Lookup<'_>) -> Result<(Opened, bool), E
 }
 
 fn told(object: OwnedFd) -> Result<(Opened, bool), Errno> {
-    let (at, _) = mount_of(object.as_fd())?;
+    let (at, _) = place_of(object.as_fd(), c"", libc::AT_EMPTY_PATH)?;
     let kind = fstatfs(&object).map(|status| status.filesystem_type());
     let is_procfs = kind == Ok(PROCFS);
     // One that does not even say what it is.
-    let may_wait = kind.map_or(true, |FsType(kind)| WAITING.contains(&(kind as i64)));
+    let may_wait = kind.map_or(true, |FsType(kind)| WAITING.contains(&kind));
     Ok((Opened { object, at, may_wait }, is_procfs))
 }
 
@@ -188,14 +205,10 @@ pub(crate) fn openat2(directory: i32, path: &CStr, flags: OFlag, resolve: u64) -
     Ok(unsafe { OwnedFd::from_raw_fd(number as i32) })
 }
 
-fn mount_of(object: BorrowedFd<'_>) -> Result<(At, u64), Errno> {
-    place_of(object, c"", libc::AT_EMPTY_PATH)
-}
-
 /// Mount and inode, which no file system is asked for.
 pub(crate) fn place_of(directory: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<(At, u64), Errno> {
     let status = statx(directory, path, flags)?;
-    Ok((At { mount: status.stx_mnt_id, device: (status.stx_dev_major, status.stx_dev_minor) }, status.stx_ino))
+    Ok((At::of(&status), status.stx_ino))
 }
 
 /// The type of a file, which no file system is asked for.

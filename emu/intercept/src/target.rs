@@ -14,6 +14,9 @@ const PATH_BYTES_MAX: usize = 4096;
 /// No page of any machine is smaller: what lies in one is there or not.
 const PAGE_BYTES: u64 = 4096;
 
+/// `PIDFD_THREAD`
+const PIDFD_THREAD: i32 = libc::O_EXCL;
+
 /// A thread of another process.
 #[derive(Debug)]
 pub struct Target {
@@ -80,26 +83,25 @@ impl Target {
     /// What is open under a number.
     #[must_use]
     pub fn descriptor(&self, number: i32) -> Descriptor {
-        // The text, which no file of a file system has: those begin with a slash.
+        // The text, which no file of a file system has: those begin with a slash. A duplicate would be had sooner, but closing one of a
+        // file in FUSE asks its server, and closing the last one of any file tells of it.
         let link = readlinkat(&self.folder, format!("fd/{number}").as_str()).unwrap_or_default();
         let inode = link.to_str().and_then(|link| link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
         inode.map_or(Descriptor::Other, Descriptor::Socket)
     }
 
-    /// A descriptor of its own, of what it has open under a number (Linux 5.6).
+    /// A descriptor of our own, of a socket that it has open under a number (Linux 5.6).
     ///
     /// # Errors
     ///
-    /// EBADF if there is nothing; EPERM if this process may not look into that one.
-    pub fn duplicate(&self, number: i32, process: i32) -> Result<OwnedFd, Errno> {
+    /// EBADF if there is nothing; EPERM if this process may not look into that one; EINVAL for a thread that is not the first of its
+    /// process (before 6.9).
+    pub fn duplicate(&self, number: i32) -> Result<OwnedFd, Errno> {
+        // The thread itself, where the kernel has descriptors of threads (6.9); else its process, if it is the first one there.
+        let handle = handle_of(self.thread, PIDFD_THREAD).or_else(|_| handle_of(self.thread, 0))?;
         // SAFETY: takes numbers.
-        let found = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0) })?;
+        let number = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_getfd, handle.as_raw_fd(), number, 0) })?;
         // SAFETY: the call has just returned this descriptor, which nobody else has.
-        let process = unsafe { OwnedFd::from_raw_fd(found as i32) };
-        // SAFETY: takes numbers.
-        let result = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) };
-        let number = Errno::result(result)?;
-        // SAFETY: as above.
         Ok(unsafe { OwnedFd::from_raw_fd(number as i32) })
     }
 
@@ -205,6 +207,14 @@ impl Target {
     }
 }
 
+/// A descriptor that stands for a process, or with PIDFD_THREAD for a thread.
+fn handle_of(thread: i32, flags: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: takes numbers.
+    let number = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, thread, flags) })?;
+    // SAFETY: the call has just returned this descriptor, which nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(number as i32) })
+}
+
 /// The number in `user:[NUMBER]`.
 pub(crate) fn user_space_in(link: &str) -> Option<u64> {
     link.strip_prefix("user:[")?.strip_suffix(']')?.parse().ok()
@@ -278,8 +288,9 @@ mod tests {
         }
         assert_eq!(target.read_path(end - 1 - 4096), Err(Errno::ENAMETOOLONG));
         put(end - 1, b'x');
-        // SAFETY: the last page is this test's own, and holds nothing.
-        unsafe { mprotect(start.byte_add(2 * 4096), 4096, ProtFlags::PROT_NONE) }.expect("a hole");
+        let last = std::ptr::NonNull::new(start.as_ptr().wrapping_byte_add(2 * 4096)).expect("the last page");
+        // SAFETY: the page is this test's own, and holds nothing.
+        unsafe { mprotect(last, 4096, ProtFlags::PROT_NONE) }.expect("a hole");
         assert_eq!(target.read_path(end - 300), Err(Errno::EFAULT));
         assert_eq!(target.read_path(u64::MAX - 3), Err(Errno::EFAULT));
     }
@@ -297,10 +308,10 @@ mod tests {
         let ids = target.ids().expect("ids");
         assert_eq!(ids.process, std::process::id().cast_signed());
         assert_eq!(ids.uid, nix::unistd::geteuid().as_raw());
-        let copy = target.duplicate(number, ids.process).expect("a duplicate");
+        let copy = target.duplicate(number).expect("a duplicate");
         assert_eq!(nix::sys::stat::fstat(&copy).expect("a socket").st_ino, inode);
         assert!(target.environment().split(|byte| *byte == 0).any(|entry| entry.starts_with(b"PATH=")));
-        assert_eq!(target.inner_numbers().map(|(process, _)| process).is_some(), true);
+        assert!(target.inner_numbers().is_some());
         assert!(target.user_space().is_some());
         assert!(Target::new(i32::MAX).is_err());
     }

@@ -309,7 +309,7 @@ mod tests {
                 let resolved = resolve(&target, &lookup);
                 let resolved = resolved.as_ref().map(|(opened, _)| inode(&opened.object)).map_err(|errno| *errno);
                 assert_eq!(resolved, kernel, "{path:?}, directory {is_directory}, link {is_link}");
-                if let Cached::Opened(object, _) = resolve_cached(&target, &lookup) {
+                if let Cached::Opened { object, .. } = resolve_cached(&target, &lookup) {
                     assert_eq!(Ok(inode(&object)), kernel, "{path:?}");
                 }
             }

@@ -14,7 +14,7 @@ use crate::config::{SetNextWd, Sources};
 use crate::paths;
 use crate::reply::{error, is_path_only};
 use crate::sender::with_rights_of;
-use crate::session::errno;
+use crate::session::{Sought, errno};
 
 impl Emulator {
     /// What any member of a session may ask, over whatever it came.
@@ -29,7 +29,7 @@ impl Emulator {
         if request.kind == RequestKind::AddWatch {
             let (objects, others): (Vec<_>, Vec<_>) = descriptors.into_iter().partition(|fd| is_path_only(fd.as_fd()));
             let added = match objects.first() {
-                Some(object) => self.add_watch(id, object.as_fd(), request.word, request.payload),
+                Some(object) => self.add_watch(id, Sought::new(object.as_fd()), request.word, request.payload),
                 None => Err(self.refused_by_program(request)),
             };
             // Before the reply: an object that we still hold would outlive its last name, and its IN_DELETE_SELF come late.
@@ -119,19 +119,19 @@ impl Emulator {
         Ok(mask)
     }
 
-    fn add_watch(&mut self, id: u64, object: BorrowedFd<'_>, bits: u32, path: &[u8]) -> Result<Wd, Errno> {
+    /// `inotify_add_watch` for an object, by the path with which it was sought.
+    pub(super) fn add_watch(&mut self, id: u64, sought: Sought<'_>, bits: u32, path: &[u8]) -> Result<Wd, Errno> {
         let mask = self.checked(bits)?;
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
         let group = session.group;
-        let noted = paths::noted(path, object);
-        let path = &*noted;
-        if let Some(object) = self.trees.find(object) {
-            return self.add_tree_watch(id, object, mask, path);
+        let object = sought.object;
+        if let Some(observed) = self.trees.find(object) {
+            return self.add_tree_watch(id, observed, mask, &paths::noted(path, object));
         }
         if self.config.sources == Sources::Fanotify {
-            return self.add_marked_watch(id, object, (mask, bits), path);
+            return self.add_marked_watch(id, object, (mask, bits), &paths::noted(path, object));
         }
-        self.ensure_kernel(id, paths::written(path))?;
+        self.ensure_kernel(id, path)?;
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
         // What has ended before this call has given its number back.
         session.deliver_held(&mut self.tools);
@@ -140,7 +140,7 @@ impl Emulator {
         }
         let arm = |emulator: &Self| {
             let session = emulator.sessions.get(&id).ok_or(Errno::EIO)?;
-            with_rights_of(emulator.inbox.sender(), object, || session.arm(&emulator.tools.engine, object, bits))
+            with_rights_of(emulator.inbox.sender(), object, || session.arm(&emulator.tools.engine, sought, bits))
         };
         let mut armed = arm(self);
         if armed == Err(Errno::ENOSPC) {
@@ -149,12 +149,12 @@ impl Emulator {
         }
         if armed == Err(Errno::ENOSPC)
             && self.config.sources == Sources::Auto
-            && let Ok(wd) = self.add_marked_watch(id, object, (mask, bits), path)
+            && let Ok(wd) = self.add_marked_watch(id, object, (mask, bits), &paths::noted(path, object))
         {
             return Ok(wd);
         }
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
-        session.add_watch(&mut self.tools, armed, mask, path)
+        session.add_watch(&mut self.tools, armed, mask, || paths::noted(path, object))
     }
 
     /// `inotify_add_watch` for an object that the session's kernel instance watches already: another thread has waited for that.
@@ -173,7 +173,7 @@ impl Emulator {
             self.make_room();
         }
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
-        let added = session.add_watch(&mut self.tools, armed, mask, &paths::noted(path, object))?;
+        let added = session.add_watch(&mut self.tools, armed, mask, || paths::noted(path, object))?;
         session.end_if_gone(&mut self.tools, added);
         Ok(added)
     }

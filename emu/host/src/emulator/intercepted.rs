@@ -17,6 +17,7 @@ use crate::frame;
 use crate::interception::{
     Found, Interception, NamedEmulator, Object, find, lookup, named_emulator, open_elsewhere, pass_on,
 };
+use crate::session::Sought;
 
 /// One end for the emulator, where filters are [handed over](hand_over), one for whoever starts the program.
 ///
@@ -317,10 +318,10 @@ impl Emulator {
             }
         };
         if interception.own_rights.are_those_of(target)
-            && let Cached::Opened(object, at) = resolve_cached(target, &lookup(&path, mask))
+            && let Cached::Opened { object, at, is_directory } = resolve_cached(target, &lookup(&path, mask))
             && interception.is_plain(at)
         {
-            return self.watch_object(id, target, notification, mask, path.to_bytes(), object);
+            return self.watch_object(id, target, notification, (mask, path.to_bytes()), object, is_directory);
         }
         let (target, notification) = (Arc::clone(target), *notification);
         let own = interception.own_rights;
@@ -368,7 +369,7 @@ impl Emulator {
                         self.answer_call(&target, &notification, added.map(|wd| wd.0.into()));
                     }
                     _ if is_waiting => {
-                        self.watch_object(id, &target, &notification, mask, path.to_bytes(), object);
+                        self.watch_object(id, &target, &notification, (mask, path.to_bytes()), object, false);
                     }
                     _ => {}
                 }
@@ -382,17 +383,15 @@ impl Emulator {
         id: u64,
         target: &Arc<Target>,
         notification: &Notification,
-        mask: u32,
-        path: &[u8],
+        (mask, path): (u32, &[u8]),
         object: OwnedFd,
+        is_plain_folder: bool,
     ) {
-        let request = Request { kind: RequestKind::AddWatch, argument: 0, word: mask, payload: path };
-        let reply = self.answer(id, &request, vec![object], &[], &mut Vec::new());
-        let result = match reply.errno {
-            0 => Ok(reply.value.into()),
-            errno => Err(Errno::from_raw(errno.cast_signed())),
-        };
-        self.answer_call(target, notification, result);
+        let sought = Sought { object: object.as_fd(), is_plain_folder };
+        let added = self.add_watch(id, sought, mask, path);
+        // Before the answer: an object that we still hold would outlive its last name, and its IN_DELETE_SELF come late.
+        drop(object);
+        self.answer_call(target, notification, added.map(|wd| wd.0.into()));
     }
 
     /// `inotify_add_watch` for a path that leads nowhere.

@@ -95,7 +95,7 @@ fn instance_elsewhere(target: &Target, call: Call) -> Option<Client> {
     let (Call::AddWatch { fd, .. } | Call::RemoveWatch { fd, .. } | Call::Control { fd, .. }) = call else {
         return None;
     };
-    let descriptor = target.duplicate(fd, target.ids()?.process).ok()?;
+    let descriptor = target.duplicate(fd).ok()?;
     let peer = getpeername::<UnixAddr>(descriptor.as_raw_fd()).ok()?;
     let is_ours = peer
         .as_abstract()

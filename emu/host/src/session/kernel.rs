@@ -1,5 +1,6 @@
 //! The kernel instance behind a session: what is in no tree of ours is watched there.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,6 +11,21 @@ use uinotify_source::inotify::{Instance, KernelWd, Record, Records, Shown};
 
 use super::{Session, Tools, errno};
 use crate::trees::is_observed;
+
+/// An object that is to be watched, open with `O_PATH`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sought<'a> {
+    pub(crate) object: BorrowedFd<'a>,
+    /// A directory of a file system that has no server, and so keeps nobody waiting.
+    pub(crate) is_plain_folder: bool,
+}
+
+impl<'a> Sought<'a> {
+    /// One of which nothing is known.
+    pub(crate) fn new(object: BorrowedFd<'a>) -> Self {
+        Self { object, is_plain_folder: false }
+    }
+}
 
 fn object(wd: KernelWd) -> ObjectId {
     ObjectId(u64::from(wd.0.cast_unsigned()))
@@ -120,12 +136,12 @@ impl Session {
     }
 
     /// `AddWatch`, once the kernel watches the object, or has refused to.
-    pub(crate) fn add_watch(
+    pub(crate) fn add_watch<'p>(
         &mut self,
         tools: &mut Tools,
         armed: Result<KernelWd, Errno>,
         mask: AddMask,
-        path: &[u8],
+        noted: impl FnOnce() -> Cow<'p, [u8]>,
     ) -> Result<Wd, Errno> {
         let engine = &mut tools.engine;
         if armed == Err(Errno::ENOSPC) {
@@ -144,7 +160,7 @@ impl Session {
             }
         };
         if added.new {
-            self.paths.insert(object(kernel), path);
+            self.paths.insert(object(kernel), &noted());
         }
         Ok(added.wd)
     }
@@ -170,10 +186,16 @@ impl Session {
     }
 
     /// Sets up the kernel's watch.
-    pub(crate) fn arm(&self, engine: &Engine, watched: BorrowedFd<'_>, bits: u32) -> Result<KernelWd, Errno> {
+    pub(crate) fn arm(&self, engine: &Engine, sought: Sought<'_>, bits: u32) -> Result<KernelWd, Errno> {
         const NOTHING: u32 = libc::IN_MASK_ADD | libc::IN_ISDIR;
         let source = self.kernel.as_ref().ok_or(Errno::ENOSPC)?;
+        let watched = sought.object;
         if bits & libc::IN_MASK_CREATE == 0 {
+            if sought.is_plain_folder
+                && let Some(result) = source.watch_folder(watched, bits)
+            {
+                return result;
+            }
             return source.watch(watched, bits);
         }
         // Before 4.18 a kernel refuses the flag or, worse, ignores it: adding nothing finds out whether there is a watch.
