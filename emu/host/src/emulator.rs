@@ -297,6 +297,7 @@ impl Emulator {
                     Token::Done => self.finish_done(),
                 }
             }
+            self.serve_readers();
         }
     }
 

@@ -38,8 +38,11 @@ pub(crate) struct Interception {
     /// Whether what was found on a mount without waiting is what the program means, and can be watched without waiting.
     mounts: HashMap<At, bool>,
     left: VecDeque<Left>,
+    /// Threads that wait for something to read.
+    pub(crate) readers: Vec<Reader>,
     /// Calls may be about instances of other emulators.
     pub(crate) knows_others: bool,
+    stops_reads: bool,
 }
 
 /// What was done for a call that has not returned it.
@@ -50,6 +53,17 @@ struct Left {
     place: u64,
     value: i64,
     since: Instant,
+}
+
+/// A read into little room.
+#[derive(Clone, Debug)]
+pub(crate) struct Reader {
+    pub(crate) notification: Notification,
+    pub(crate) target: Arc<Target>,
+    pub(crate) session: u64,
+    pub(crate) fd: i32,
+    pub(crate) buffer: u64,
+    pub(crate) count: usize,
 }
 
 /// An object that was sought for `inotify_add_watch`.
@@ -73,7 +87,7 @@ pub(crate) struct Object {
 }
 
 impl Interception {
-    pub(crate) fn new(listener: Listener) -> Result<Self, Errno> {
+    pub(crate) fn new(listener: Listener, stops_reads: bool) -> Result<Self, Errno> {
         let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         Ok(Self {
             listener: Arc::new(listener),
@@ -82,8 +96,15 @@ impl Interception {
             targets: VecDeque::new(),
             mounts: HashMap::new(),
             left: VecDeque::new(),
+            readers: Vec::new(),
             knows_others: false,
+            stops_reads,
         })
+    }
+
+    /// Whether a read into little room loses what does not fit.
+    pub(crate) fn is_cut(&self) -> bool {
+        !self.stops_reads
     }
 
     /// The thread of a notification. One that is known by its number may have gone, and another have that, until it
@@ -107,6 +128,14 @@ impl Interception {
         }
         self.targets.retain(|target| target.thread() != thread);
         self.target(thread).ok()
+    }
+
+    /// Has a thread wait until there is something to read.
+    pub(crate) fn keep_waiting(&mut self, reader: Reader) {
+        // One that a signal has disturbed has called again, or has something else to do.
+        let (listener, thread) = (&self.listener, reader.notification.thread);
+        self.readers.retain(|other| other.notification.thread != thread && listener.is_waiting(other.notification.id));
+        self.readers.push(reader);
     }
 
     /// Whether an object that was found on this mount, without waiting, may be watched like that.

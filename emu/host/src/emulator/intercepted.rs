@@ -1,23 +1,23 @@
 //! Calls that a filter has stopped: answered by the same sessions as those that come from the shim.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socketpair};
 use uinotify_intercept::{Answered, Cached, Call, Descriptor, Listener, Notification, Target, resolve_cached};
-use uinotify_wire::{FIONREAD, IOC_GETNEXTWD, IOC_SETNEXTWD, Request, RequestKind};
+use uinotify_wire::{EVENT_HEADER_BYTES, FIONREAD, IOC_GETNEXTWD, IOC_SETNEXTWD, Request, RequestKind};
 
 use super::{Emulator, Token, say};
 use crate::config::{Admission, Sources};
 use crate::connection::Peer;
 use crate::frame;
 use crate::interception::{
-    Found, Interception, NamedEmulator, Object, find, lookup, named_emulator, open_elsewhere, pass_on,
+    Found, Interception, NamedEmulator, Object, Reader, find, lookup, named_emulator, open_elsewhere, pass_on,
 };
-use crate::session::Sought;
+use crate::session::{Short, Sought};
 
 /// One end for the emulator, where filters are [handed over](hand_over), one for whoever starts the program.
 ///
@@ -34,9 +34,8 @@ pub fn filters() -> io::Result<(OwnedFd, OwnedFd)> {
 /// # Errors
 ///
 /// The emulator has ended, or cannot.
-pub fn hand_over(filters: BorrowedFd<'_>, listener: BorrowedFd<'_>) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-    frame::send(filters, [b"f", &[]], &[listener])?;
+pub fn hand_over(filters: BorrowedFd<'_>, listener: BorrowedFd<'_>, stops_reads: bool) -> io::Result<()> {
+    frame::send(filters, [&[u8::from(stops_reads)], &[]], &[listener])?;
     let mut answer = [0; 4];
     match recv(filters.as_raw_fd(), &mut answer, MsgFlags::empty())? {
         4 => match i32::from_ne_bytes(answer) {
@@ -45,6 +44,19 @@ pub fn hand_over(filters: BorrowedFd<'_>, listener: BorrowedFd<'_>) -> io::Resul
         },
         _ => Err(io::ErrorKind::UnexpectedEof.into()),
     }
+}
+
+/// The event records but the first.
+fn behind_the_first(events: &[u8]) -> &[u8] {
+    let name_bytes = events
+        .get(EVENT_HEADER_BYTES - 4..)
+        .and_then(|bytes| bytes.first_chunk())
+        .map_or(0, |bytes| u32::from_ne_bytes(*bytes));
+    events.get(EVENT_HEADER_BYTES + name_bytes as usize..).unwrap_or_default()
+}
+
+fn interception_is_waiting(interception: Option<&Interception>, reader: &Reader) -> bool {
+    interception.is_some_and(|interception| interception.listener.is_waiting(reader.notification.id))
 }
 
 /// Whose a descriptor is.
@@ -79,20 +91,20 @@ impl Emulator {
         let received = self.inbox.receive(filters.as_fd());
         let _ = self.epoll.delete(&filters);
         let Ok(Some(packet)) = received else { return };
+        let stops_reads = self.inbox.bytes(&packet).first() == Some(&1);
         let Some(listener) = packet.descriptors.into_iter().next() else { return };
-        let errno = match self.take_filter(listener) {
+        let errno = match self.take_filter(listener, stops_reads) {
             Ok(()) => 0,
             Err(errno) => errno as i32,
         };
         let _ = frame::send(filters.as_fd(), [&errno.to_ne_bytes(), &[]], &[]);
     }
 
-    fn take_filter(&mut self, listener: OwnedFd) -> Result<(), Errno> {
-        let interception = Interception::new(Listener::new(listener)?)?;
+    fn take_filter(&mut self, listener: OwnedFd, stops_reads: bool) -> Result<(), Errno> {
+        let interception = Interception::new(Listener::new(listener)?, stops_reads)?;
         self.watch(interception.listener.as_fd(), Token::Stopped, EpollFlags::EPOLLIN)?;
         self.watch(interception.workers.wake(), Token::Done, EpollFlags::EPOLLIN)?;
         self.interception = Some(interception);
-        self.tell(&|| "system calls of programs are answered past the shim as well".to_owned());
         Ok(())
     }
 
@@ -133,10 +145,13 @@ impl Emulator {
         }
         match notification.call {
             Some(Call::Init { flags }) => self.open_for(&target, notification, flags),
-            Some(Call::AddWatch { fd, .. } | Call::RemoveWatch { fd, .. } | Call::Control { fd, .. }) => {
-                self.serve_descriptor(target, notification, fd);
-            }
-            Some(Call::Read { .. }) | None => self.let_pass(notification),
+            Some(
+                Call::AddWatch { fd, .. }
+                | Call::RemoveWatch { fd, .. }
+                | Call::Control { fd, .. }
+                | Call::Read { fd, .. },
+            ) => self.serve_descriptor(target, notification, fd),
+            None => self.let_pass(notification),
         }
     }
 
@@ -189,10 +204,10 @@ impl Emulator {
                 return self.answer_call(target, notification, Err(errno));
             }
         }
+        let is_cut = interception.is_cut();
         self.tell(&|| {
-            format!(
-                "instance {id} is read past the shim: one event a read, and of an event that does not fit into the buffer the rest is lost"
-            )
+            let cut = if is_cut { "; of an event that does not fit into its buffer the rest is lost" } else { "" };
+            format!("instance {id} is read past the shim: one event a read{cut}")
         });
     }
 
@@ -215,6 +230,7 @@ impl Emulator {
     fn serve_descriptor(&mut self, mut target: Arc<Target>, notification: &Notification, fd: i32) {
         let owner = self.owner(&mut target, notification, fd);
         let is_count = matches!(notification.call, Some(Call::Control { command: FIONREAD, .. }));
+        let is_read = matches!(notification.call, Some(Call::Read { .. }));
         match owner {
             Owner::Session(id) => {
                 self.settle_observed();
@@ -224,7 +240,7 @@ impl Emulator {
             }
             Owner::Socket => {
                 let Some(interception) = &mut self.interception else { return };
-                if is_count && !interception.knows_others {
+                if is_read || is_count && !interception.knows_others {
                     return self.let_pass(notification);
                 }
                 let (listener, own) = (Arc::clone(&interception.listener), interception.own_rights);
@@ -255,8 +271,86 @@ impl Emulator {
             Some(Call::Control { argument, .. }) => {
                 self.tell_word(id, target, notification, RequestKind::Count, argument);
             }
-            Some(Call::Init { .. } | Call::Read { .. }) | None => self.let_pass(notification),
+            Some(Call::Read { fd, buffer, count }) => {
+                let count = usize::try_from(count).unwrap_or(usize::MAX);
+                let (notification, target) = (*notification, Arc::clone(target));
+                let reader = Reader { notification, target, session: id, fd, buffer, count };
+                if !self.serve_reader(&reader) {
+                    self.keep_waiting(reader);
+                }
+            }
+            Some(Call::Init { .. }) | None => self.let_pass(notification),
         }
+    }
+
+    /// Nothing to read: the thread waits, or is told so.
+    fn keep_waiting(&mut self, reader: Reader) {
+        let Some(interception) = &mut self.interception else { return };
+        match reader.target.is_nonblocking(reader.fd) {
+            Some(false) => interception.keep_waiting(reader),
+            _ => interception.answer(&reader.target, &reader.notification, Err(Errno::EAGAIN)),
+        }
+    }
+
+    /// Threads that wait for something to read, of whose instances there may be something now.
+    pub(super) fn serve_readers(&mut self) {
+        let Some(interception) = &mut self.interception else { return };
+        let (sessions, engine) = (&self.sessions, &self.tools.engine);
+        let may_go_on =
+            |reader: &Reader| sessions.get(&reader.session).is_none_or(|session| engine.queue_len(session.group) > 0);
+        let (ready, waiting) = std::mem::take(&mut interception.readers).into_iter().partition(may_go_on);
+        interception.readers = waiting;
+        for reader in Vec::<Reader>::from_iter(ready) {
+            if interception_is_waiting(self.interception.as_ref(), &reader) && !self.serve_reader(&reader) {
+                // Another one was sooner.
+                self.interception.iter_mut().for_each(|interception| interception.keep_waiting(reader.clone()));
+            }
+        }
+    }
+
+    /// Answers a read into little room as Linux would. False if there is nothing to read.
+    fn serve_reader(&mut self, reader: &Reader) -> bool {
+        let Reader { notification, target, session: id, fd, buffer, count } = reader;
+        let theirs = target.duplicate(*fd);
+        let Some(session) = self.sessions.get_mut(id) else {
+            self.let_pass(notification);
+            return true;
+        };
+        let Some(theirs) = theirs.ok().filter(|theirs| session.is_theirs(theirs.as_fd())) else {
+            // Where the program's end is not to be had, the kernel reads what fits.
+            self.let_pass(notification);
+            return true;
+        };
+        let mut events = Vec::new();
+        let result = match session.read_short(&mut self.tools, theirs.as_fd(), *count, &mut events) {
+            Short::Empty => return false,
+            Short::TooSmall => Err(Errno::EINVAL),
+            Short::Taken => Ok(i64::try_from(events.len()).unwrap_or(i64::MAX)),
+        };
+        let Some(interception) = &mut self.interception else { return true };
+        let mut unread = &events[..];
+        let result = result.and_then(|length| {
+            if !interception.listener.is_waiting(notification.id) {
+                return Err(Errno::ESRCH);
+            }
+            target.write(*buffer, &events).map(|()| length).inspect_err(|_| {
+                // Linux has taken the event by then that it could not copy, and no other.
+                unread = behind_the_first(&events);
+            })
+        });
+        if result.is_ok() {
+            unread = &[];
+        }
+        // Whoever was disturbed has read nothing.
+        let answered = interception.listener.answer(notification.id, result);
+        let unread = if answered == Err(Errno::ENOENT) { &events[..] } else { unread };
+        if !unread.is_empty()
+            && let Some(session) = self.sessions.get_mut(id)
+        {
+            session.give_back(&mut self.tools, theirs.as_fd(), unread);
+        }
+        self.update_interest(*id);
+        true
     }
 
     fn ask(&mut self, id: u64, request: &Request<'_>) -> Result<i64, Errno> {
