@@ -13,8 +13,6 @@ pub(crate) const DISABLE: &str = "UINOTIFY_DISABLE";
 /// Between two images of one `uinotify run`: what `UINOTIFY_DISABLE` was before the first image set it. `=VALUE`, or
 /// empty when it was not there.
 pub(crate) const DISABLE_BEFORE: &str = "UINOTIFY_DISABLE_BEFORE_RUN";
-/// Between the same two: an emulator around this command answers system calls, and passes on those of the command's programs.
-pub(crate) const INTERCEPTED_BEFORE: &str = "UINOTIFY_INTERCEPTED_BEFORE_RUN";
 /// What the dynamic linker loads first.
 pub(crate) const PRELOAD: &str = "LD_PRELOAD";
 
@@ -38,7 +36,6 @@ fn changed(
             None => environment.retain(|(name, _)| name != DISABLE),
         }
     }
-    environment.retain(|(name, _)| name != INTERCEPTED_BEFORE);
     let before = environment.iter().find(|(name, _)| name == PRELOAD).map(|(_, value)| value.clone());
     let preloaded = match shim {
         Some(shim) => preload(shim, before.as_deref()),
@@ -130,9 +127,8 @@ mod tests {
     #[test]
     fn without_a_shim_what_else_is_preloaded_stays() {
         let preload = |before: &str| {
-            let environment = [("LD_PRELOAD".into(), before.into()), (INTERCEPTED_BEFORE.into(), "1".into())];
+            let environment = [("LD_PRELOAD".into(), before.into())];
             let changed = changed(environment.into_iter(), None, Path::new("/r/1.sock"), [0; 16]);
-            assert!(changed.iter().all(|(name, _)| name != INTERCEPTED_BEFORE));
             changed.into_iter().find(|(name, _)| name == "LD_PRELOAD").map(|(_, value)| value.into_string().unwrap())
         };
         assert_eq!(preload("/x/libuinotify-2.so"), None);

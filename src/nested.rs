@@ -1,15 +1,14 @@
 //! An emulator that is started by an emulated program: its own inotify must be the kernel's.
 
 use std::ffi::{CString, OsStr, OsString};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::sys::socket::{UnixAddr, getsockname};
 use nix::unistd::execve;
+use uinotify_wire::{IOC_GETNEXTWD, IS_INTERCEPTED};
 
-use crate::environment::{DISABLE, DISABLE_BEFORE, INTERCEPTED_BEFORE, is_shim, to_strings};
+use crate::environment::{DISABLE, DISABLE_BEFORE, is_shim, to_strings};
 use crate::inherited::Inherited;
 
 /// Whether this process itself is a program under an emulator.
@@ -19,20 +18,10 @@ pub(crate) fn is_emulated() -> bool {
     std::env::var_os(DISABLE_BEFORE).is_none() && (shim_is_loaded() || is_intercepted())
 }
 
-/// Does somebody else than the kernel answer this process's bare system calls about inotify?
-fn is_intercepted() -> bool {
-    // SAFETY: takes flags only.
-    let number = unsafe { libc::syscall(libc::SYS_inotify_init1, libc::IN_CLOEXEC) };
-    let Ok(number) = Errno::result(number) else { return false };
-    // SAFETY: the call has just returned this descriptor, which nobody else has.
-    let instance = unsafe { OwnedFd::from_raw_fd(number as i32) };
-    // The kernel's is no socket.
-    getsockname::<UnixAddr>(instance.as_raw_fd()).is_ok()
-}
-
-/// Did somebody do so before this command was executed again, so that it may be one of ours, who passes calls on?
-pub(crate) fn is_intercepted_before() -> bool {
-    std::env::var_os(INTERCEPTED_BEFORE).is_some()
+/// Does an emulator answer this process's bare system calls about inotify?
+pub(crate) fn is_intercepted() -> bool {
+    // SAFETY: it is no descriptor's number, and the argument is no address.
+    unsafe { libc::syscall(libc::SYS_ioctl, -1, IOC_GETNEXTWD, IS_INTERCEPTED) == 1 }
 }
 
 fn shim_is_loaded() -> bool {
@@ -53,8 +42,7 @@ pub(crate) fn execute_again(inherited: &Inherited) -> Errno {
     }
     let environment = std::env::vars_os().filter(|(name, _)| name != DISABLE);
     let hidden = [(DISABLE.into(), "1".into()), (DISABLE_BEFORE.into(), before)];
-    let intercepted = is_intercepted().then(|| (INTERCEPTED_BEFORE.into(), "1".into()));
-    let environment = to_strings(environment.chain(hidden).chain(intercepted));
+    let environment = to_strings(environment.chain(hidden));
     let arguments: Vec<_> = std::env::args_os().filter_map(|argument| CString::new(argument.into_vec()).ok()).collect();
     // Not std's `exec`, which would set the signal mask and SIGPIPE to its own defaults.
     match inherited.restore().and_then(|()| execve(c"/proc/self/exe", &arguments, &environment)) {

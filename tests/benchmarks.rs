@@ -155,6 +155,9 @@ fn plain() -> Command {
 fn under_shim(root: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_uinotify"));
     command.env("XDG_RUNTIME_DIR", root);
-    command.args(["run", "--"]).arg(std::env::current_exe().expect("the benchmark's own path"));
+    // The native side calls by number.
+    command
+        .args(["run", "--interpose", "preload", "--"])
+        .arg(std::env::current_exe().expect("the benchmark's own path"));
     command
 }

@@ -90,7 +90,7 @@ impl Guard {
                     .map_err(|error| format!("the emulator cannot answer system calls: {error}"))?;
                 Ok(if installed.gave_up_privileges { Guarded::GivingUpRights } else { Guarded::Yes })
             }
-            Err(InstallError::Supervised) if nested::is_intercepted_before() => Ok(Guarded::ByOuter),
+            Err(InstallError::Supervised) if nested::is_intercepted() => Ok(Guarded::ByOuter),
             Err(error) if self.insists || error == InstallError::Unusable => {
                 Err(format!("the program's system calls cannot be stopped: {error}"))
             }

@@ -13,6 +13,7 @@
 
 mod add;
 mod allocator;
+mod by_number;
 mod checkpoint;
 mod descriptor;
 mod el7;
@@ -60,6 +61,8 @@ struct Subjects {
     /// The emulator on the kernel's inotify, which shows the same.
     old_kernel: Pool,
     _sandbox: TempDir,
+    /// An emulator behind a filter of system calls, and a program that makes its calls by number.
+    intercepted: Pool,
 }
 
 impl Subjects {
@@ -74,6 +77,7 @@ impl Subjects {
         let old = fuse::kind(executor.clone(), sandbox.path(), &["--profile", "el7"]);
         let arguments = ["--source", "inotify", "--profile", "el7"].map(Into::into);
         let old_kernel = Kind::emulated(executor.clone(), env!("CARGO_BIN_EXE_uinotify").into(), arguments.into());
+        let intercepted = by_number::kind(executor.clone());
         let emulated = match std::env::var("UINOTIFY_AGAINST").as_deref() {
             Ok("kernel") => native.clone(),
             _ => Kind::emulated(
@@ -89,6 +93,7 @@ impl Subjects {
             old_kernel: Pool::new(old_kernel),
             sandboxed: Pool::new(sandboxed),
             _sandbox: sandbox,
+            intercepted: Pool::new(intercepted),
         })
     }
 
@@ -110,6 +115,11 @@ impl Subjects {
     /// The same on the source `inotify`.
     fn run_beside_old_kernel(&self, list: &List) -> (Trace, Trace) {
         at_once(&self.native, &self.old_kernel, list)
+    }
+
+    /// What the kernel and the emulator show a program without libc.
+    fn run_by_number(&self, list: &List) -> (Trace, Trace) {
+        at_once(&self.native, &self.intercepted, list)
     }
 
     /// What the kernel shows twice.
@@ -163,6 +173,7 @@ fn main() -> Result<ExitCode> {
     trials.extend(model::trials(&subjects, &mut unmet));
     trials.extend(fuse::trials(&subjects, &mut unmet, arguments.list));
     trials.extend(el7::trials(&subjects, &mut unmet, arguments.list));
+    trials.extend(by_number::trials(&subjects, &mut unmet, arguments.list));
     trials.extend(rules::trials(&subjects, &mut unmet));
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Not `exit`: the subjects end when they are dropped.

@@ -56,6 +56,10 @@ pub const IOC_GETNEXTWD: u32 = 0x8004_4980;
 /// `FIONREAD`, on x86, ARM and most others.
 pub const FIONREAD: u32 = 0x541b;
 
+/// With this argument and descriptor -1 [`IOC_GETNEXTWD`] asks whether calls of this process are stopped by a filter of ours: 1 if they
+/// are. Linux answers EBADF.
+pub const IS_INTERCEPTED: u64 = u64::from_le_bytes(*b"uinotify");
+
 /// In the upper half of an ioctl's request, of which the kernel takes the lower: the shim has judged this call already, and a filter
 /// that stops calls without it lets this one pass.
 pub const PASS_MARK: u32 = u32::from_le_bytes(MAGIC);

@@ -94,7 +94,7 @@ int main(int count, char **words) {
     /* Of two that wait one gets the event, and the other the next. */
     for (int child = 0; child < 2; child++) {
         if (fork() == 0) {
-            char got[64];
+            char got[32];
             _exit(read(waits, got, sizeof got) == 32 ? 0 : 1);
         }
     }

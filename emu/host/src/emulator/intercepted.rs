@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socketpair};
 use uinotify_intercept::{Answered, Cached, Call, Descriptor, Listener, Notification, Target, resolve_cached};
-use uinotify_wire::{EVENT_HEADER_BYTES, FIONREAD, IOC_GETNEXTWD, IOC_SETNEXTWD, Request, RequestKind};
+use uinotify_wire::{EVENT_HEADER_BYTES, FIONREAD, IOC_GETNEXTWD, IOC_SETNEXTWD, IS_INTERCEPTED, Request, RequestKind};
 
 use super::{Emulator, Token, say};
 use crate::config::{Admission, Sources};
@@ -126,6 +126,11 @@ impl Emulator {
 
     fn serve_call(&mut self, notification: &Notification) {
         let Some(interception) = &mut self.interception else { return };
+        if matches!(notification.call, Some(Call::Control { fd: -1, command: IOC_GETNEXTWD, argument: IS_INTERCEPTED }))
+        {
+            let _ = interception.listener.answer(notification.id, Ok(1));
+            return;
+        }
         let target = match interception.target(notification.thread) {
             Ok(target) if notification.thread != 0 => target,
             _ => {
