@@ -83,10 +83,9 @@ pub fn is_possible_unprivileged() -> bool {
     if is_too_old() {
         return false;
     }
-    // With no program at hand the kernel looks at the right first: EFAULT, and not EACCES.
-    // SAFETY: the kernel is given no program to read.
-    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, std::ptr::null::<u8>()) };
-    result == -1 && Errno::last() == Errno::EFAULT
+    // The kernel asks for the right before it looks at the program, and finds that there is no such instruction: EINVAL, and not EACCES.
+    let nothing = [libc::sock_filter { code: u16::MAX, jt: 0, jf: 0, k: 0 }];
+    set_filter(&nothing, 0) == Err(Errno::EINVAL)
 }
 
 /// Kernels before 5.9 have notifications and no descriptors in answer to them, which shows only when it is too late.
@@ -104,18 +103,22 @@ fn load(filter: &Filter) -> Result<OwnedFd, Errno> {
     let usual = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
     // Whom we answer at once no signal is to disturb (Linux 5.19). A read waits for events, and has to be.
     let killable = if filter.stops_reads() { 0 } else { libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV };
-    match load_with(filter, usual | killable) {
-        Err(Errno::EINVAL) if killable != 0 => load_with(filter, usual),
+    match load_program(filter.instructions(), usual | killable) {
+        Err(Errno::EINVAL) if killable != 0 => load_program(filter.instructions(), usual),
         loaded => loaded,
     }
 }
 
-fn load_with(filter: &Filter, flags: libc::c_ulong) -> Result<OwnedFd, Errno> {
-    let instructions = filter.instructions();
+fn load_program(instructions: &[libc::sock_filter], flags: libc::c_ulong) -> Result<OwnedFd, Errno> {
+    let number = set_filter(instructions, flags)?;
+    // SAFETY: with SECCOMP_FILTER_FLAG_NEW_LISTENER, which both callers give, the call has just returned a descriptor, which nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(number as i32) })
+}
+
+/// seccomp(2).
+fn set_filter(instructions: &[libc::sock_filter], flags: libc::c_ulong) -> Result<i64, Errno> {
     let program = libc::sock_fprog { len: instructions.len() as u16, filter: instructions.as_ptr().cast_mut() };
     // SAFETY: the program and its instructions live through the call, which reads as many as it says.
     let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
-    let number = Errno::result(result)?;
-    // SAFETY: the call has just returned this descriptor, which nobody else has.
-    Ok(unsafe { OwnedFd::from_raw_fd(number as i32) })
+    Errno::result(result)
 }

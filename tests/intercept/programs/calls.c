@@ -425,12 +425,35 @@ static void twice(void) {
     }
 }
 
+/* Waits in a folder of a file system that does not answer; a file says that it is about to. */
+static void stuck(const char *point) {
+    int fd = init1(0), mine;
+    for (int number = 1; number <= 8; number++) {
+        char name[8];
+        snprintf(name, sizeof name, "%d", number);
+        if ((mine = open(name, O_CREAT | O_EXCL | O_WRONLY, 0644)) >= 0) break;
+    }
+    say("waited", add(fd, point, IN_CREATE));
+}
+
+/* Goes on with the instance that it finds open as descriptor 3. */
+static void inherited(void) {
+    struct stat status;
+    must(fstat(3, &status) == 0, "an instance");
+    int wd = add(3, "dir", IN_CREATE);
+    printf("on %d", wd);
+    say("", add(3, "dir", IN_MASK_CREATE | IN_CREATE));
+    touch("dir/new");
+    drain(3);
+}
+
 int main(int count, char **words) {
     /* What is not written before a fork is written twice. */
     setvbuf(stdout, NULL, _IONBF, 0);
+    if (count == 4 && strcmp(words[1], "stuck") == 0 && chdir(words[2]) == 0) return stuck(words[3]), 0;
     must(count == 3 && chdir(words[2]) == 0, "calls ACT FOLDER");
     struct { const char *name; void (*act)(void); } acts[] = {
-        {"work", work}, {"places", places}, {"interrupted", interrupted}, {"threads", threads}, {"killed", killed}, {"raced", raced}, {"twice", twice},
+        {"work", work}, {"places", places}, {"interrupted", interrupted}, {"threads", threads}, {"killed", killed}, {"raced", raced}, {"twice", twice}, {"inherited", inherited},
     };
     for (unsigned index = 0; index < sizeof acts / sizeof *acts; index++) {
         if (strcmp(words[1], acts[index].name) == 0) {

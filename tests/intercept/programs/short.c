@@ -41,10 +41,11 @@ int main(int count, char **words) {
     take(fd, buffer, 100);
     take(fd, buffer, 0);
     touch("a name of some length, for the first event");
+    int waiting = 0;
+    printf("there is: %d %d\n", ioctl(fd, FIONREAD, &waiting), waiting);
     take(fd, buffer, 0);
     take(fd, buffer, 16);
     take(fd, buffer, 63);
-    int waiting = 0;
     printf("still there: %d %d\n", ioctl(fd, FIONREAD, &waiting), waiting);
     take(fd, buffer, 64);
     touch("one");

@@ -177,6 +177,9 @@ impl Emulator {
         let Some(interception) = &mut self.interception else { return };
         let newer = interception.target_anew(known, notification.thread);
         let target = newer.as_ref().unwrap_or(known);
+        if flags & !(libc::IN_NONBLOCK | libc::IN_CLOEXEC) != 0 {
+            return self.answer_call(target, notification, Err(Errno::EINVAL));
+        }
         match named_emulator(&target.environment()) {
             NamedEmulator::Kernel => return self.let_pass(notification),
             NamedEmulator::At { socket, token } if !self.config.admission.is_by(&token) => {
@@ -189,9 +192,6 @@ impl Emulator {
                 });
             }
             NamedEmulator::None | NamedEmulator::At { .. } => {}
-        }
-        if flags & !(libc::IN_NONBLOCK | libc::IN_CLOEXEC) != 0 {
-            return self.answer_call(target, notification, Err(Errno::EINVAL));
         }
         let Some(ids) = target.ids() else { return };
         let peer = Peer { pid: ids.process, uid: ids.owner };
