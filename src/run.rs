@@ -5,10 +5,12 @@
 //! that the program or its children hold, so that neither a daemon that is left behind nor the death of this process
 //! takes an instance away.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -26,6 +28,7 @@ use crate::{environment, nested, process};
 
 mod emulator;
 mod guard;
+mod lookout;
 mod sandbox;
 mod signals;
 mod spawn;
@@ -183,7 +186,10 @@ pub fn run_prepared(options: &Options, prepare: Option<Prepare<'_>>) -> Result<u
     let sandbox = Sandbox::prepare(&options.trees, options.settings.mode).map_err(RunError::Tree)?;
     // Who may mount in a user name space of its own may have a filter there.
     let has_filter = guard::is_wanted(options.interpose);
-    let found = !options.command.is_empty() && check_program(options, has_filter)?;
+    let (found, unreached) = match options.command.first() {
+        Some(name) => check_program(name, options, has_filter)?,
+        None => (false, None),
+    };
 
     let socket = Socket::bind().map_err(RunError::NoSocket)?;
     let shim = shim_file::install(socket.folder()).map_err(RunError::NoShim)?;
@@ -224,28 +230,35 @@ pub fn run_prepared(options: &Options, prepare: Option<Prepare<'_>>) -> Result<u
     if guard.is_some() {
         tell(guarded, options.settings.verbose);
     }
+    if options.interpose.way == Way::Auto && guarded == Guarded::No {
+        let address = environment::address(&socket_path, token);
+        lookout::start(address.into_vec(), emulator.pid(), unreached);
+    }
     drop((sandbox, guard, handed));
     process::let_go_of_descriptors(&[signals.descriptor(), emulator.lifeline()]);
     supervise(program, emulator, &signals)
 }
 
-/// Says when nothing reaches the program; returns whether there is a program at all.
-fn check_program(options: &Options, has_filter: bool) -> Result<bool, RunError> {
-    let Some(file) = program::find(&options.command[0], std::env::var_os("PATH").as_deref()) else {
-        return Ok(false);
+/// Says when nothing reaches the program. Tells whether there is a program at all, and which one was named.
+fn check_program(name: &OsStr, options: &Options, has_filter: bool) -> Result<(bool, Option<PathBuf>), RunError> {
+    let Some(file) = program::find(name, std::env::var_os("PATH").as_deref()) else {
+        return Ok((false, None));
     };
-    match program::obstacle(&file, SHIM) {
-        None => {}
-        Some(_) if has_filter => {}
-        Some(unreachable) if options.strict => return Err(RunError::Unreachable(unreachable)),
-        Some(unreachable) if options.interpose.way == Way::Auto => {
-            notice(format_args!(
-                "{unreachable}; --interpose seccomp reaches it, if it is to gain no rights (no_new_privs)"
-            ));
-        }
-        Some(unreachable) => notice(unreachable),
+    let Some(unreachable) = program::obstacle(&file, SHIM).filter(|_| !has_filter) else {
+        return Ok((true, None));
+    };
+    if options.strict {
+        return Err(RunError::Unreachable(unreachable));
     }
-    Ok(true)
+    if options.interpose.way == Way::Auto {
+        notice(format_args!(
+            "{unreachable}; --interpose seccomp reaches it, if it is to gain no rights (no_new_privs)"
+        ));
+    } else {
+        notice(&unreachable);
+    }
+    let named = unreachable.interpreter.unwrap_or(unreachable.program);
+    Ok((true, Some(named.canonicalize().unwrap_or(named))))
 }
 
 /// Says what the filter has changed, and what it has not reached.

@@ -6,7 +6,7 @@
 //!
 //! `--quick` takes few samples: it shows that everything works, not how fast. So does any run without `--bench`, such as
 //! `cargo test --benches`. A word as argument picks the groups whose name contains it: `restore`, `add_watch`, `folders`, `queue`,
-//! `rate`, `latency`, `wake_up`, `reading`, `memory`, `ordinary`. A goal that is missed is no failure of the run; a lost event is.
+//! `rate`, `latency`, `wake_up`, `reading`, `memory`, `ordinary`, `intercepted`. A goal that is missed is no failure of the run; a lost event is.
 
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -19,6 +19,8 @@ mod events;
 mod folders;
 #[path = "benchmarks/full_queue.rs"]
 mod full_queue;
+#[path = "benchmarks/intercepted.rs"]
+mod intercepted;
 #[path = "benchmarks/memory.rs"]
 mod memory;
 #[path = "benchmarks/ordinary.rs"]
@@ -49,6 +51,7 @@ use worker::Extent;
 const WORKER: &str = "--worker";
 const WRITER: &str = "--writer";
 const ORDINARY: &str = "--ordinary";
+const INTERCEPTED: &str = "--intercepted";
 const MEMORY: &str = "--memory";
 
 /// After this many seconds something hangs that will not end by itself.
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         }
         [MEMORY, root, extent] => memory::main(Path::new(root), Extent::parse(extent)),
         [WRITER, root] => writer::main(Path::new(root)),
+        [INTERCEPTED, root] => intercepted::main(Path::new(root)),
         [ORDINARY, place] => ordinary::main(place == "shim"),
         _ => return coordinate(&words),
     }
@@ -105,6 +109,14 @@ fn coordinate(words: &[&str]) -> ExitCode {
             || ordinary(plain(), "plain"),
             extent,
         ));
+    }
+    if only.is_none_or(|only| "intercepted".contains(only)) {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let with_root = |mut command: Command| {
+            command.arg(INTERCEPTED).arg(root.path());
+            command
+        };
+        rows.extend(intercepted::measure(|way| with_root(behind(way, root.path())), || with_root(plain()), extent));
     }
     println!("{}", row::HEAD);
     for row in &rows {
@@ -153,11 +165,13 @@ fn plain() -> Command {
 
 /// The emulator's socket is in a folder of its own: whoever looks at all emulators of this user has nothing to do with this one.
 fn under_shim(root: &Path) -> Command {
+    // The native side calls by number.
+    behind("preload", root)
+}
+
+fn behind(way: &str, root: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_uinotify"));
     command.env("XDG_RUNTIME_DIR", root);
-    // The native side calls by number.
-    command
-        .args(["run", "--interpose", "preload", "--"])
-        .arg(std::env::current_exe().expect("the benchmark's own path"));
+    command.args(["run", "--interpose", way, "--"]).arg(std::env::current_exe().expect("the benchmark's own path"));
     command
 }

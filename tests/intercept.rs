@@ -65,6 +65,7 @@ fn main() -> ExitCode {
     add("nesting::another_supervisor_is_told", &[musl()], nesting::another_supervisor_is_told);
     add("nesting::disabled_programs_have_the_kernels", &[musl()], nesting::disabled_programs_have_the_kernels);
     add("ordinary::a_static_program_is_told", &[musl(), not_root.clone()], ordinary::a_static_program_is_told);
+    add("ordinary::a_stray_is_told", &[musl(), not_root.clone()], ordinary::a_stray_is_told);
     add(
         "ordinary::rights_are_given_up_and_said_so",
         &[musl(), not_root.clone()],

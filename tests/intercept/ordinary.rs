@@ -3,8 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use crate::life::Twice;
 use crate::program::Program;
-use crate::room::{Outcome, Room, as_nobody, end};
+use crate::room::{Outcome, Room, as_nobody, end, eventually};
 
 /// The command, the program and a folder where an ordinary user can use them.
 fn for_nobody(room: &Room) -> (String, String, String) {
@@ -32,6 +33,24 @@ pub(super) fn a_static_program_is_told() -> Outcome {
     assert!(stderr.contains("--interpose seccomp") && stderr.contains("no_new_privs"), "{stderr}");
     let ended = end(as_nobody(&mut room.command(&command, &["run", "--strict", "--", &program, "twice", &folder])));
     assert_eq!(ended.status, Some(125));
+    Ok(())
+}
+
+/// So is one that another program starts, once it has an inotify descriptor.
+pub(super) fn a_stray_is_told() -> Outcome {
+    let room = Room::new();
+    let (command, program, folder) = for_nobody(&room);
+    // Behind the shim: what that borrows is the emulator's.
+    let script = format!("{program} twice {folder}; :");
+    let mut command = room.command(&command, &["run", "--", "sh", "-c", &script]);
+    let mut twice = Twice::start(as_nobody(&mut command));
+    assert!(twice.line().starts_with("anon_inode:i"));
+    eventually("it is named", || room.stderr().contains("has the kernel's inotify"))?;
+    let stderr = room.stderr();
+    assert!(stderr.starts_with(&format!("uinotify: {program} (process ")), "{stderr}");
+    twice.go_on();
+    assert_eq!(twice.child.wait()?.code(), Some(0));
+    assert_eq!(room.stderr().lines().count(), 1, "{}", room.stderr());
     Ok(())
 }
 

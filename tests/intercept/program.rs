@@ -157,7 +157,7 @@ const DYNAMIC: &[&[&str]] =
 
 macro_rules! acts {
     ($program:expr, $ways:expr, $($name:literal),*) => {
-        vec![$(($name, || compare(&[&$program.text(), $name], $ways))),*]
+        vec![$(($name, (|| compare(&[&$program.text(), $name], $ways)) as fn() -> Outcome)),*]
     };
 }
 
