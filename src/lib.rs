@@ -18,6 +18,7 @@ mod environment;
 pub mod fdinfo;
 pub mod images;
 mod inherited;
+pub mod interpose;
 pub mod manual;
 pub mod mount;
 mod nested;

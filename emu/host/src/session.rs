@@ -3,6 +3,7 @@
 mod information;
 mod kernel;
 mod restored;
+mod short;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -10,8 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bind, getsockopt, recv, send, setsockopt, socketpair,
-    sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bind, getsockopt, send, setsockopt, socketpair, sockopt,
 };
 use nix::sys::stat::fstat;
 use uinotify_core::{AddMask, Added, Engine, Event, GroupId, ObjectId, Output, Wd};
@@ -31,7 +31,8 @@ use crate::settle_page::Line;
 use crate::trees::{Shown, is_observed};
 use crate::window::Window;
 
-pub(crate) use kernel::kernel_wd;
+pub(crate) use kernel::{Sought, kernel_wd};
+pub(crate) use short::Short;
 
 /// Asked for the emulator's end; the kernel doubles it. A raw reader is refilled when a quarter is left (the kernel's rule for
 /// EPOLLOUT), so the window takes half.
@@ -481,17 +482,7 @@ impl Session {
         self.begin_cycle();
         self.acknowledge(&mut tools.engine);
         let mut returned: Vec<_> = Records::new(events).map(event).collect();
-        let mut packet = [0; EVENT_BYTES_MAX];
-        let sent = self.window.len();
-        // What others have read of it meanwhile is theirs.
-        for _ in 0..sent {
-            match recv(theirs.as_raw_fd(), &mut packet, MsgFlags::MSG_DONTWAIT) {
-                Ok(length @ 1..) => returned.extend(Records::new(&packet[..length]).map(event)),
-                _ => break,
-            }
-        }
-        tools.engine.acknowledge(self.group, sent);
-        self.window.read_since(0);
+        returned.extend(self.recall_window(&mut tools.engine, theirs));
         let room = tools.engine.limits(self.group).map_or(0, |limits| limits.queue_events_max as usize) + RETURNED_MAX;
         if tools.engine.queue_len(self.group) + returned.len() <= room {
             tools.engine.put_back(self.group, returned);

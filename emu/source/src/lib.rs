@@ -4,6 +4,7 @@
 //! translated; `fuse`, a file system of our own, which sees each operation; `fanotify`, marks on file systems or inodes.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+pub mod capabilities;
 pub mod fanotify;
 pub mod fuse;
 pub mod inotify;

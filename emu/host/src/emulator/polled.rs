@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use uinotify_core::{AddMask, FsEvent, Mask, ObjectId, Wd};
+use uinotify_intercept::{Notification, Target};
 use uinotify_source::fuse::may_read;
 use uinotify_source::poll::{FileSystems, Known, Options, Report, Source, Ticket, Watch};
 use uinotify_wire::Reply;
@@ -48,6 +50,8 @@ pub(super) enum AnswerTo {
     /// A connection by its key, unless another one has that by now.
     Connection(usize, u64),
     Object(ReplyObject),
+    /// A call that a filter has stopped.
+    Stopped(Arc<Target>, Notification),
 }
 
 /// What was asked is answered at once, or when something was done.
@@ -93,25 +97,27 @@ impl Emulator {
         &mut self,
         id: u64,
         object: OwnedFd,
-        (mask, bits): (AddMask, u32),
+        bits: u32,
         path: &[u8],
     ) -> Result<Ticket, Errno> {
-        let call = self.add_watch_call(object.as_fd(), bits, paths::written(path));
+        let mask = self.checked(bits)?;
+        let call = self.add_watch_call(object.as_fd(), bits, path);
+        let noted = paths::noted(path, object.as_fd()).into_owned();
         let sender = self.inbox.sender();
         let check =
             Box::new(move |object: std::os::fd::BorrowedFd<'_>| with_rights_of(sender, object, || may_read(object)));
         let asked = Mask::from_bits_retain(bits);
         let ordered = self.ensure_polled().and_then(|source| source.watch(Watch { object, mask: asked, check }));
         let ticket = ordered.map_err(|errno| {
-            let path = String::from_utf8_lossy(paths::written(path));
+            let path = String::from_utf8_lossy(path);
             say(&format!("{path} cannot be polled: {}", errno.desc()));
             Errno::ENOSPC
         })?;
         if asked.intersects(NEVER_TOLD) && !std::mem::replace(&mut self.polled.has_said, true) {
-            let path = String::from_utf8_lossy(paths::written(path));
+            let path = String::from_utf8_lossy(path);
             say(&format!("{path} is polled: opening, reading and closing are never told there"));
         }
-        let awaited = Awaited { session: id, mask, path: path.to_vec(), call, answer_to: None };
+        let awaited = Awaited { session: id, mask, path: noted, call, answer_to: None };
         self.polled.awaited.insert(ticket, awaited);
         Ok(ticket)
     }
@@ -173,14 +179,17 @@ impl Emulator {
         if let Some(call) = call {
             self.trace_late_watch(id, call, result);
         }
-        let reply = result.map_or_else(error, |wd| Reply::value(wd.0));
+        let reply = || result.map_or_else(error, |wd| Reply::value(wd.0));
         match answer_to {
             Some(AnswerTo::Connection(key, number))
                 if self.connections.get(key).is_some_and(|connection| connection.number == number) =>
             {
-                self.reply_on_connection(key, &reply, Vec::new());
+                self.reply_on_connection(key, &reply(), Vec::new());
             }
-            Some(AnswerTo::Object(object)) => object.send(&reply, &self.relay),
+            Some(AnswerTo::Object(object)) => object.send(&reply(), &self.relay),
+            Some(AnswerTo::Stopped(target, notification)) => {
+                self.answer_call(&target, &notification, result.map(|wd| wd.0.into()));
+            }
             // Whoever asked has hung up.
             Some(AnswerTo::Connection(..)) | None => {}
         }
