@@ -3,6 +3,7 @@
 //! A snapshot takes its time, and things go on meanwhile. What has gone is looked for once more wherever the times have changed, before it is
 //! told; the rest is left to the next one.
 
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -34,13 +35,22 @@ pub(super) struct Volume {
 struct Taking {
     changes: Changes,
     /// Objects that are not where they were.
-    missing: Vec<ObjectId>,
+    missing: BTreeSet<ObjectId>,
+    /// A way into the file system, for handles; held no longer than the snapshot takes.
+    mount: Option<OwnedFd>,
+    /// Where in the names that have gone those of watched objects are, up to so many of them.
+    names_gone: HashMap<ObjectId, usize>,
+    names_counted: usize,
 }
 
 impl Taking {
     /// A name that an object has lost in a watched directory.
-    fn name_gone(&self, id: ObjectId) -> Option<&Spot> {
-        self.changes.gone.iter().find(|spot| spot.object.id == id)
+    fn name_gone(&mut self, id: ObjectId) -> Option<&Spot> {
+        for (at, spot) in self.changes.gone.iter().enumerate().skip(self.names_counted) {
+            self.names_gone.entry(spot.object.id).or_insert(at);
+        }
+        self.names_counted = self.changes.gone.len();
+        self.changes.gone.get(*self.names_gone.get(&id)?)
     }
 }
 
@@ -233,7 +243,7 @@ impl Volume {
     fn look_again(&mut self, id: ObjectId) -> Vec<Difference> {
         let mut taking = Taking::default();
         self.look(id, Extent::All(Freshness::Asked), &mut taking);
-        let Taking { changes, missing } = &taking;
+        let Taking { changes, missing, .. } = &taking;
         if changes.gone.is_empty() && changes.come.is_empty() && missing.is_empty() {
             return taking.changes.differences();
         }
@@ -282,7 +292,10 @@ impl Volume {
         let now = Moment::now();
         let new = match seen {
             Seen::This(new) if new.identity.is(&object.look.identity) => new,
-            Seen::This(_) | Seen::Nothing => return taking.missing.push(id),
+            Seen::This(_) | Seen::Nothing => {
+                taking.missing.insert(id);
+                return;
+            }
             Seen::Covered | Seen::Unknown => return,
         };
         let (kind, place, old) = (object.kind, object.place.clone(), object.look);
@@ -428,9 +441,7 @@ impl Volume {
             if !is_its_place || self.catalogue.stands_at(id, &spot.place) {
                 continue;
             }
-            if !taking.missing.contains(&id) {
-                taking.missing.push(id);
-            }
+            taking.missing.insert(id);
             if let (Some(object), Some(look)) = (self.catalogue.get_mut(id), spot.look)
                 && object.kind != Kind::Directory
             {
@@ -438,30 +449,71 @@ impl Volume {
             }
         }
         self.move_to_where_they_came(taking);
-        let mut missing = std::mem::take(&mut taking.missing);
-        missing.sort_by_key(|id| self.catalogue.depth(*id));
+        let mut emptied = BTreeSet::new();
         loop {
             // Whatever was found may lead to others.
-            let before = missing.len();
-            for id in std::mem::take(&mut missing) {
+            let before = taking.missing.len();
+            for id in self.from_above(&taking.missing) {
+                taking.missing.remove(&id);
                 self.look_where_it_stands(id, taking);
             }
-            missing = std::mem::take(&mut taking.missing);
             self.move_to_where_they_came(taking);
-            if missing.len() < before {
+            if taking.missing.len() < before {
                 continue;
             }
-            let is_found = |id: &ObjectId| self.find_by_another_name(*id, taking) || self.find_by_handle(*id, taking);
-            let Some(found) = missing.iter().position(is_found) else { break };
-            // Looked at in the next turn, under its new path.
-            missing.rotate_left(found);
-            let id = missing.remove(0);
-            self.look_where_it_stands(id, taking);
-            missing.extend(std::mem::take(&mut taking.missing));
+            let mut has_found = false;
+            for id in self.from_above(&taking.missing) {
+                if self.find_by_another_name(id, taking) || self.find_by_handle(id, taking) {
+                    taking.missing.remove(&id);
+                    self.look_where_it_stands(id, taking);
+                    has_found = true;
+                    // One below is most likely found by its path.
+                    break;
+                }
+            }
+            if has_found {
+                continue;
+            }
+            let lost: Vec<_> = taking.missing.iter().copied().filter(|id| emptied.insert(*id)).collect();
+            if lost.is_empty() {
+                break;
+            }
+            lost.into_iter().for_each(|id| self.empty(id, taking));
+            self.move_to_where_they_came(taking);
         }
-        missing.sort_by_key(|id| std::cmp::Reverse(self.catalogue.depth(*id)));
-        for id in missing {
+        let mut lost = self.from_above(&std::mem::take(&mut taking.missing));
+        lost.reverse();
+        for id in lost {
             self.lose(id, taking);
+        }
+    }
+
+    /// Those above others first.
+    fn from_above(&self, ids: &BTreeSet<ObjectId>) -> Vec<ObjectId> {
+        let mut ids: Vec<_> = ids.iter().map(|id| (self.catalogue.depth(*id), *id)).collect();
+        ids.sort_unstable();
+        ids.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// A directory is nowhere to be found: what was in it was taken out of it first.
+    fn empty(&mut self, id: ObjectId, taking: &mut Taking) {
+        let depth = self.catalogue.depth(id) + 1;
+        let Some(object) = self.catalogue.get_mut(id) else { return };
+        let is_looked_at = object.wants_looks();
+        let Some(directory) = &mut object.directory else { return };
+        let listing = std::mem::take(&mut directory.listing);
+        let into = Into { directory: id, depth, is_looked_at, looked: directory.looked };
+        for entry in &listing.0 {
+            let spot = self.spot(&into, entry);
+            let child =
+                self.catalogue.get_mut(spot.object.id).filter(|child| child.place.as_ref() == Some(&spot.place));
+            if let Some(child) = child {
+                if let Some(look) = spot.look.filter(|_| child.kind != Kind::Directory) {
+                    child.look = look;
+                }
+                taking.missing.insert(spot.object.id);
+            }
+            taking.changes.gone.push(spot);
         }
     }
 
@@ -469,7 +521,7 @@ impl Volume {
     fn look_where_it_stands(&mut self, id: ObjectId, taking: &mut Taking) {
         let place = self.catalogue.get(id).and_then(|object| object.place.clone());
         if place.is_some_and(|place| !self.catalogue.stands_at(id, &place)) {
-            taking.missing.push(id);
+            taking.missing.insert(id);
         } else {
             self.look(id, Extent::All(Freshness::Asked), taking);
         }
@@ -478,13 +530,14 @@ impl Volume {
     /// Gives watched objects the places where their names have appeared, unless they stand where they stood.
     fn move_to_where_they_came(&mut self, taking: &mut Taking) {
         let mut altered = Vec::new();
-        for spot in &taking.changes.come {
+        let come = std::mem::take(&mut taking.changes.come);
+        for spot in &come {
             let id = spot.object.id;
             let Some(object) = self.catalogue.get(id) else { continue };
             let is_missing = taking.missing.contains(&id);
             let has_left = match &object.place {
                 Some(place) => *place != spot.place && !self.catalogue.stands_at(id, place),
-                None => is_missing || object.path.is_none(),
+                None => true,
             };
             if !has_left || !self.catalogue.stands_at(id, &spot.place) {
                 continue;
@@ -510,11 +563,12 @@ impl Volume {
                 (object.place, object.path) = (Some(spot.place.clone()), None);
             }
         }
+        taking.changes.come = come;
         taking.changes.altered.extend(altered);
     }
 
     /// Finds a file by another link, in a watched directory.
-    fn find_by_another_name(&mut self, id: ObjectId, taking: &Taking) -> bool {
+    fn find_by_another_name(&mut self, id: ObjectId, taking: &mut Taking) -> bool {
         if self.kind(id) == Some(Kind::Directory) || self.links_before(id, taking) < 2 {
             return false;
         }
@@ -528,7 +582,8 @@ impl Volume {
     /// Finds an object by its handle, where this process may, and takes on its path.
     fn find_by_handle(&mut self, id: ObjectId, taking: &mut Taking) -> bool {
         let Some(object) = self.catalogue.get(id) else { return false };
-        let Some(Ok(found)) = object.handle.as_ref().map(|handle| handle.open()) else { return false };
+        let found = object.handle.as_ref().map(|handle| handle.open(&mut taking.mount));
+        let Some(Ok(found)) = found else { return false };
         let Seen::This(look) = self.facts.look_at(&found) else { return false };
         if look.links == 0 || !look.identity.is(&object.look.identity) {
             return false;
@@ -559,7 +614,7 @@ impl Volume {
     }
 
     /// How many links an object had when it was last seen under the name that it has lost.
-    fn links_before(&self, id: ObjectId, taking: &Taking) -> u32 {
+    fn links_before(&self, id: ObjectId, taking: &mut Taking) -> u32 {
         let from_above = taking.name_gone(id).and_then(|spot| spot.look);
         from_above.or_else(|| self.catalogue.get(id).map(|object| object.look)).map_or(0, |look| look.links)
     }
@@ -579,13 +634,6 @@ impl Volume {
             return;
         }
         taking.changes.ended.push(Object { id, kind });
-        // What was in it was taken out of it first.
-        let depth = self.catalogue.depth(id) + 1;
-        let Some(object) = self.catalogue.get(id) else { return };
-        let Some(directory) = &object.directory else { return };
-        let into = Into { directory: id, depth, is_looked_at: object.wants_looks(), looked: directory.looked };
-        let gone: Vec<_> = directory.listing.0.iter().map(|entry| self.spot(&into, entry)).collect();
-        taking.changes.gone.extend(gone);
     }
 
     /// Whether the file system is no longer mounted.
