@@ -4,11 +4,13 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use uinotify_host::trace::{TraceFile, TraceForm};
 use uinotify_host::{LimitOverrides, Mode, Profile, SetNextWd, Sources};
 
 use crate::interpose::{self, Interpose};
@@ -17,8 +19,8 @@ use crate::run::EXIT_OWN_ERROR;
 use crate::settings::Settings;
 use crate::tree::Tree;
 use crate::{
-    barrier, checkpoint, criu, dump, emulate, env, fdinfo, images, mount, number, process, ps, restore, run, serve,
-    shim_file,
+    barrier, checkpoint, criu, doctor, dump, emulate, env, fdinfo, images, manual, mount, number, process, ps, restore,
+    run, serve, shim_file, top, trace,
 };
 
 /// Exit status of a command other than `run` that has failed.
@@ -44,6 +46,10 @@ enum Command {
     /// The exit status is the program's; 128+N if it died of signal N; 127 if it was not found, 126 if it could not be
     /// executed, 125 if uinotify itself failed.
     Run(RunArguments),
+    /// Run a program, and show each call that it makes to inotify and each event, as they happen
+    ///
+    /// Behind the last line stands a summary. The exit status is that of `run`.
+    Trace(TraceArguments),
     /// Serve the inotify instances of many programs, until SIGTERM or Ctrl-C
     Serve(ServeArguments),
     /// Print what puts the programs of a shell under a server: eval "$(uinotify env --socket PATH)"
@@ -65,6 +71,8 @@ enum Command {
     ///
     /// Without --socket it is asked of the emulator that UINOTIFY_SOCKET names, or of all emulators of this user.
     Barrier(BarrierArguments),
+    /// Show the same as it changes: instances, what happens in them a second, and their queues
+    Top(TopArguments),
     /// Print /proc/PID/fdinfo/FD of emulated inotify descriptors, as the process sees it
     Fdinfo(FdinfoArguments),
     /// Write all that there is of emulated inotify instances as a checkpoint (JSON), while their programs go on
@@ -85,6 +93,17 @@ enum Command {
     Fill(FillArguments),
     /// Show, check and change what CRIU's images have of inotify
     Images(images::Arguments),
+    /// Try what works on this machine, and say what does not and why
+    ///
+    /// The exit status is 0 if `uinotify run` works as it comes, for programs that watch PATH, and 1 if not.
+    Doctor(DoctorArguments),
+    /// Print a manual page, as man(1) reads it: uinotify man run | man -l -
+    Man(ManArguments),
+    /// Print what completes command lines of uinotify in a shell
+    Completions(CompletionsArguments),
+    /// The program of the doctor's trials
+    #[command(hide = true, name = doctor::observe::COMMAND)]
+    Observe(ObserveArguments),
 }
 
 /// What an emulator is told.
@@ -111,6 +130,14 @@ struct EmulatorArguments {
     /// `restore` that of the checkpoint
     #[arg(long, value_enum, value_name = "PROFILE")]
     profile: Option<ProfileArgument>,
+
+    /// Write each call and each event as a line to FILE, - for standard error
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+
+    /// The same as JSON lines (docs/trace.md)
+    #[arg(long, value_name = "FILE")]
+    trace_json: Option<PathBuf>,
 
     /// Say what is set up
     #[arg(short, long)]
@@ -146,6 +173,31 @@ struct RunArguments {
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
+}
+
+#[derive(Args)]
+struct TraceArguments {
+    /// Write the lines to FILE, and not to standard error
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// JSON lines (docs/trace.md)
+    #[arg(long)]
+    json: bool,
+
+    /// Draw the run: calls and events over time, watch by watch, and the queues with their limits. One page of HTML
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+
+    #[command(flatten)]
+    run: RunArguments,
+}
+
+impl From<TraceArguments> for trace::Options {
+    fn from(arguments: TraceArguments) -> Self {
+        let TraceArguments { output, json, report, run } = arguments;
+        Self { output, json, report, ..Self::new(run.into()) }
+    }
 }
 
 #[derive(Args)]
@@ -215,7 +267,7 @@ struct RestoreArguments {
     missing: MissingArgument,
 
     /// Rebuild in the server at this path
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["source", "next_wd", "limit", "setnextwd", "profile"])]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["source", "next_wd", "limit", "setnextwd", "profile", "trace", "trace_json"])]
     socket: Option<PathBuf>,
 
     /// How the program's calls come to uinotify, as for `run`
@@ -364,6 +416,17 @@ struct EmulateArguments {
 }
 
 #[derive(Args)]
+struct TopArguments {
+    /// Ask only the server at this path
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+
+    /// Seconds from one look to the next, 0.1 at least
+    #[arg(long, value_name = "SECONDS", value_parser = number::interval, default_value = "1")]
+    interval: Duration,
+}
+
+#[derive(Args)]
 struct PsArguments {
     /// Ask only the server at this path
     #[arg(long, value_name = "PATH")]
@@ -379,6 +442,42 @@ struct BarrierArguments {
     /// Ask only the emulator at this path
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct DoctorArguments {
+    /// What is to be watched; else the working folder
+    #[arg(value_name = "PATH")]
+    path: Option<PathBuf>,
+
+    /// Print JSON, with the version of its schema
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct ManArguments {
+    /// The page of a subcommand; else that of uinotify itself
+    #[arg(value_name = "SUBCOMMAND", conflicts_with = "dir")]
+    subcommand: Vec<String>,
+
+    /// Write all pages into this folder
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct CompletionsArguments {
+    /// The shell
+    #[arg(value_enum, value_name = "SHELL")]
+    shell: clap_complete::Shell,
+}
+
+#[derive(Args)]
+struct ObserveArguments {
+    /// An empty folder
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
 }
 
 #[derive(Args)]
@@ -457,6 +556,11 @@ fn limit(text: &str) -> Result<Limit, String> {
     number::limit(number).map(kind)
 }
 
+/// The emulator has another working folder.
+fn trace_path(path: PathBuf) -> PathBuf {
+    if path == Path::new("-") { path } else { std::path::absolute(&path).unwrap_or(path) }
+}
+
 impl From<EmulatorArguments> for Settings {
     fn from(arguments: EmulatorArguments) -> Self {
         let mut limits = LimitOverrides::default();
@@ -485,6 +589,10 @@ impl From<EmulatorArguments> for Settings {
                 ProfileArgument::Native => Profile::Native,
                 ProfileArgument::El7 => Profile::El7,
             }),
+            traces: [(arguments.trace, TraceForm::Text), (arguments.trace_json, TraceForm::Json)]
+                .into_iter()
+                .filter_map(|(path, form)| Some(TraceFile { path: trace_path(path?), form }))
+                .collect(),
             verbose: arguments.verbose,
             mode: Mode::default(),
         }
@@ -585,6 +693,7 @@ pub fn main() -> ExitCode {
                 ExitCode::from(error.exit_status())
             }
         },
+        Command::Trace(arguments) => status_or_own_error(trace::run(arguments.into())),
         Command::Serve(arguments) => serve(arguments).map_or_else(ExitCode::from, |()| ExitCode::SUCCESS),
         Command::Library => exit_code(library()),
         Command::Emulate(arguments) => emulate(&arguments).map_or_else(ExitCode::from, |()| ExitCode::SUCCESS),
@@ -592,12 +701,24 @@ pub fn main() -> ExitCode {
         Command::Mount(arguments) => exit_code(mount::mount(&arguments.into())),
         Command::Umount(arguments) => exit_code(mount::unmount(&arguments.point, arguments.lazy)),
         Command::Ps(arguments) => exit_code(ps::ps(arguments.json, arguments.socket.as_deref())),
+        Command::Top(arguments) => exit_code(top::top(arguments.socket.as_deref(), arguments.interval)),
         Command::Barrier(arguments) => exit_code(barrier::barrier(arguments.socket.as_deref())),
         Command::Fdinfo(arguments) => exit_code(fdinfo::fdinfo(arguments.pid, arguments.fd)),
         Command::Dump(arguments) => exit_code(dump::run(arguments)),
         Command::Restore(arguments) => status_or_own_error(restore::run(&arguments.into())),
         Command::Criu(arguments) => status_or_own_error(criu::run(&arguments.into())),
         Command::Fill(arguments) => exit_code(criu::fill(&arguments.checkpoint)),
+        Command::Doctor(arguments) => match doctor::doctor(arguments.path.as_deref(), arguments.json) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(EXIT_FAILURE),
+            Err(error) => exit_code(Err(error)),
+        },
+        Command::Man(arguments) => exit_code(match &arguments.dir {
+            Some(folder) => manual::write_all(&Cli::command(), folder),
+            None => manual::print(&Cli::command(), &arguments.subcommand),
+        }),
+        Command::Completions(arguments) => exit_code(manual::complete(Cli::command(), arguments.shell)),
+        Command::Observe(arguments) => exit_code(doctor::observe::observe(&arguments.folder)),
         Command::Images(arguments) => match images::images(arguments.command) {
             Ok(status) => ExitCode::from(status),
             Err(error) => exit_code(Err(error)),
@@ -608,7 +729,6 @@ pub fn main() -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn options(arguments: &[&str]) -> Result<run::Options, clap::Error> {
         let line = ["uinotify", "run"].iter().chain(arguments);

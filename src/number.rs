@@ -1,5 +1,7 @@
 //! Numbers of the command line: decimal, or hexadecimal after `0x`.
 
+use std::time::Duration;
+
 /// Reads a watch descriptor: 1 to 0x7fffffff, the range that `INOTIFY_IOC_SETNEXTWD` takes.
 ///
 /// # Errors
@@ -27,6 +29,19 @@ pub fn limit(text: &str) -> Result<u32, String> {
 /// A sentence that says what it has to be, when `text` is no such number.
 pub fn count(text: &str) -> Result<u64, String> {
     parse(text).ok_or_else(|| "a number of steps is 0 or more".to_owned())
+}
+
+/// Reads a time in seconds, 0.1 to a day.
+///
+/// # Errors
+/// A sentence that names the range, when `text` is no number or is outside it.
+pub fn interval(text: &str) -> Result<Duration, String> {
+    const DAY_SECONDS: f64 = 86_400.0;
+    text.parse::<f64>()
+        .ok()
+        .filter(|seconds| (0.1..=DAY_SECONDS).contains(seconds))
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "an interval is a number of seconds from 0.1 to 86400".to_owned())
 }
 
 /// Shows a watch descriptor in decimal, as a program sees it, and above 0xffff in hexadecimal too, as

@@ -8,9 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use uinotify_host::Mask;
-use uinotify_host::query_status;
-use uinotify_host::status::{EmulatorStatus, GroupStatus};
+use uinotify_host::status::{EmulatorStatus, GroupStatus, MarksStatus};
+use uinotify_host::{Mask, UNLIMITED, query_status};
 
 use crate::environment::SOCKET;
 use crate::notice::notice;
@@ -24,12 +23,31 @@ use crate::socket::TOKEN_SEPARATOR;
 /// # Errors
 /// Standard output cannot be written, or an emulator that is there did not answer; the others are printed first. None is at `socket`.
 pub fn ps(json: bool, socket: Option<&Path>) -> anyhow::Result<()> {
+    let (emulators, silent) = all(socket)?;
+    for (socket, error) in &silent {
+        notice(format_args!("{}: the emulator does not answer: {error}", socket.display()));
+    }
+    print(&emulators, json)?;
+    if !silent.is_empty() {
+        bail!("{} of the emulators did not answer", silent.len());
+    }
+    Ok(())
+}
+
+/// Emulators that do not answer, and why.
+type Silent = Vec<(PathBuf, io::Error)>;
+
+/// What [`ps`] prints, and who is missing.
+///
+/// # Errors
+/// None is at `socket`.
+pub(crate) fn all(socket: Option<&Path>) -> anyhow::Result<(Vec<EmulatorStatus>, Silent)> {
     let mut emulators = Vec::new();
+    let mut silent = Vec::new();
     if let Some(socket) = socket {
         emulators.push(ask(socket).with_context(|| format!("no server answers at {}", socket.display()))?);
-        return print(&emulators, json);
+        return Ok((emulators, silent));
     }
-    let mut silent = 0;
     let in_folders = sockets();
     if let Some(socket) = socket_of_environment().filter(|socket| !in_folders.contains(socket)) {
         // It may be another user's, who does not tell, or long gone.
@@ -43,18 +61,11 @@ pub fn ps(json: bool, socket: Option<&Path>) -> anyhow::Result<()> {
                 let _ = fs::remove_file(&socket);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                notice(format_args!("{}: the emulator does not answer: {error}", socket.display()));
-                silent += 1;
-            }
+            Err(error) => silent.push((socket, error)),
         }
     }
     emulators.sort_by_key(|emulator| emulator.pid);
-    print(&emulators, json)?;
-    if silent > 0 {
-        bail!("{silent} of the emulators did not answer");
-    }
-    Ok(())
+    Ok((emulators, silent))
 }
 
 fn print(emulators: &[EmulatorStatus], json: bool) -> anyhow::Result<()> {
@@ -100,7 +111,7 @@ pub(crate) fn sockets() -> Vec<PathBuf> {
         .collect()
 }
 
-fn creator_name(pid: i32) -> Option<String> {
+pub(crate) fn creator_name(pid: i32) -> Option<String> {
     let name = fs::read(format!("/proc/{pid}/comm")).ok()?;
     Some(String::from_utf8_lossy(&name).trim_end_matches('\n').to_owned())
 }
@@ -115,6 +126,15 @@ fn show_emulator(emulator: &EmulatorStatus, name: impl Fn(i32) -> Option<String>
         let name = name(group.creator_pid).map_or_else(|| "gone".to_owned(), |name| printable(&name));
         show_group(&mut text, emulator.pid, group, &name);
     }
+    for MarksStatus { device, kind, watched_objects } in &emulator.marks {
+        let _ = writeln!(
+            text,
+            "emulator {}  fanotify on file system {}: {}; watched objects: {watched_objects}",
+            emulator.pid,
+            printable(device),
+            printable(kind),
+        );
+    }
     text
 }
 
@@ -128,13 +148,13 @@ fn show_group(text: &mut String, emulator: i32, group: &GroupStatus, creator: &s
     );
     let _ = writeln!(
         text,
-        "  cursor {}  queue {} of {} events, {} bytes  watches {} of {}",
+        "  cursor {}  queue {} of {} events, {} bytes  watches {}{}",
         show_watch_descriptor(group.cursor),
         group.queue_events,
         group.limits.queue_events_max,
         group.queue_bytes,
         group.watches.len(),
-        group.limits.watches_max,
+        if group.limits.watches_max >= UNLIMITED { String::new() } else { format!(" of {}", group.limits.watches_max) },
     );
     for watch in &group.watches {
         let wd = show_watch_descriptor(watch.wd);
@@ -143,7 +163,7 @@ fn show_group(text: &mut String, emulator: i32, group: &GroupStatus, creator: &s
 }
 
 /// A mask by the names of inotify(7) without their `IN_`; bits without a name in hexadecimal.
-fn show_mask(mask: u32) -> String {
+pub(crate) fn show_mask(mask: u32) -> String {
     let mut rest = Mask::from_bits_retain(mask);
     let mut names = Vec::new();
     if rest.contains(Mask::IN_ALL_EVENTS) {
@@ -159,7 +179,7 @@ fn show_mask(mask: u32) -> String {
 }
 
 /// Names come from other programs: a line break or an escape sequence in one must not reach the terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::new();
     for character in text.chars() {
         if character.is_control() {
@@ -186,6 +206,9 @@ mod tests {
             cursor: 3,
             queue_events: 2,
             queue_bytes: 48,
+            events_queued: 0,
+            events_merged: 0,
+            events_lost: 0,
             limits: LimitsStatus { watches_max: 8, instances_max: 1, queue_events_max: 16 },
             watches: watches
                 .iter()
@@ -198,7 +221,7 @@ mod tests {
                 .collect(),
         };
         let command = vec!["sh".to_owned(), "-c".to_owned(), "a\nb".to_owned()];
-        let mut emulator = EmulatorStatus { schema: 1, pid: 10, command, groups: Vec::new() };
+        let mut emulator = EmulatorStatus { schema: 1, pid: 10, command, groups: Vec::new(), marks: Vec::new() };
         let name = |pid| (pid == 12).then(|| "watcher".to_owned());
         assert_eq!(show_emulator(&emulator, name), "emulator 10  no group  command sh -c a\\nb\n");
 
@@ -211,6 +234,18 @@ emulator 10  group 1  creator 12 (watcher)  source inotify
   wd 65536 (0x10000)  CREATE|EXCL_UNLINK  b c
 emulator 10  group 4  creator 13 (gone)  source inotify
   cursor 3  queue 2 of 16 events, 48 bytes  watches 0 of 8
+";
+        assert_eq!(show_emulator(&emulator, name), expected);
+
+        emulator.groups.truncate(1);
+        emulator.groups[0].limits.watches_max = UNLIMITED;
+        emulator.groups[0].watches.clear();
+        let kind = "one mark on the file system".to_owned();
+        emulator.marks = vec![MarksStatus { device: "8:1".to_owned(), kind, watched_objects: 3 }];
+        let expected = "\
+emulator 10  group 1  creator 12 (watcher)  source inotify
+  cursor 3  queue 2 of 16 events, 48 bytes  watches 0
+emulator 10  fanotify on file system 8:1: one mark on the file system; watched objects: 3
 ";
         assert_eq!(show_emulator(&emulator, name), expected);
     }

@@ -2,6 +2,8 @@
 
 use uinotify_host::{Admission, Config, Lifetime, LimitOverrides, Mode, Profile, SetNextWd, Sources};
 
+use uinotify_host::trace::TraceFile;
+
 use crate::notice::notice;
 use crate::number::show_watch_descriptor;
 
@@ -20,6 +22,8 @@ pub struct Settings {
     pub setnextwd: Option<SetNextWd>,
     /// Which Linux is shown; the one of today if not given.
     pub profile: Option<Profile>,
+    /// Where what goes on is written.
+    pub traces: Vec<TraceFile>,
     /// Say on standard error what is set up.
     pub verbose: bool,
 }
@@ -35,6 +39,7 @@ impl Settings {
                 Profile::El7 => SetNextWd::NotTty,
             }),
             profile,
+            traces: self.traces.clone(),
             sources: self.sources,
             mode: self.mode,
             admission,

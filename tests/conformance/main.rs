@@ -18,6 +18,7 @@ mod checkpoint;
 mod descriptor;
 mod el7;
 mod entry;
+mod fanotify;
 mod file;
 mod fuse;
 mod ignored;
@@ -63,6 +64,8 @@ struct Subjects {
     _sandbox: TempDir,
     /// An emulator behind a filter of system calls, and a program that makes its calls by number.
     intercepted: Pool,
+    /// The emulator whose events come from marks of fanotify.
+    marked: Pool,
 }
 
 impl Subjects {
@@ -78,6 +81,7 @@ impl Subjects {
         let arguments = ["--source", "inotify", "--profile", "el7"].map(Into::into);
         let old_kernel = Kind::emulated(executor.clone(), env!("CARGO_BIN_EXE_uinotify").into(), arguments.into());
         let intercepted = by_number::kind(executor.clone());
+        let marked = fanotify::kind(executor.clone());
         let emulated = match std::env::var("UINOTIFY_AGAINST").as_deref() {
             Ok("kernel") => native.clone(),
             _ => Kind::emulated(
@@ -94,6 +98,7 @@ impl Subjects {
             sandboxed: Pool::new(sandboxed),
             _sandbox: sandbox,
             intercepted: Pool::new(intercepted),
+            marked: Pool::new(marked),
         })
     }
 
@@ -120,6 +125,11 @@ impl Subjects {
     /// What the kernel and the emulator show a program without libc.
     fn run_by_number(&self, list: &List) -> (Trace, Trace) {
         at_once(&self.native, &self.intercepted, list)
+    }
+
+    /// What the kernel and the emulator on marks of fanotify show.
+    fn run_marked(&self, list: &List) -> (Trace, Trace) {
+        at_once(&self.native, &self.marked, list)
     }
 
     /// What the kernel shows twice.
@@ -174,6 +184,7 @@ fn main() -> Result<ExitCode> {
     trials.extend(fuse::trials(&subjects, &mut unmet, arguments.list));
     trials.extend(el7::trials(&subjects, &mut unmet, arguments.list));
     trials.extend(by_number::trials(&subjects, &mut unmet, arguments.list));
+    trials.extend(fanotify::trials(&subjects, &mut unmet, arguments.list));
     trials.extend(rules::trials(&subjects, &mut unmet));
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Not `exit`: the subjects end when they are dropped.
@@ -236,6 +247,8 @@ fn replay(subjects: &Subjects, file: &str) -> Result<ExitCode> {
     println!("--- emulated\n{}", show::trace(&list, &emulated));
     let (_, sandboxed) = subjects.run_in_sandbox(&list);
     println!("--- in a sandbox\n{}", show::trace(&list, &sandboxed));
+    let (_, marked) = subjects.run_marked(&list);
+    println!("--- by marks\n{}", show::trace(&list, &marked));
     let (_, modelled) = model::run(subjects, &list);
     println!("--- modelled\n{}", show::trace(&list, &modelled));
     match compare(&list, &native, &emulated, &[]) {

@@ -8,7 +8,8 @@ use slab::Slab;
 use crate::allocator::Wd;
 use crate::errno::Errno;
 use crate::event::Event;
-use crate::group::Group;
+use crate::group::{Group, Totals};
+use crate::history::{Happening, History};
 use crate::index::{ObjectIndex, Place};
 use crate::mask::{AddMask, Mask};
 use crate::profile::Profile;
@@ -134,6 +135,7 @@ pub struct Engine {
     /// A cookie was given out, or came with a snapshot.
     cookie_used: bool,
     pub(crate) outputs: VecDeque<Output>,
+    pub(crate) history: History,
 }
 
 impl Engine {
@@ -150,6 +152,7 @@ impl Engine {
             cookie: config.cookie_seed,
             cookie_used: false,
             outputs: VecDeque::new(),
+            history: History::default(),
         }
     }
 
@@ -248,7 +251,9 @@ impl Engine {
     pub fn remove_watch(&mut self, group: GroupId, wd: Wd) -> Result<ObjectId, Errno> {
         let object = self.end_watch(group, wd)?;
         if let Some(entry) = self.groups.get_mut(&group) {
+            let copy = self.history.copy(&Event::ignored(wd));
             let pushed = entry.queue.push_ignored(wd);
+            self.history.came(group, copy, pushed, entry.queue.len());
             note_readable(&mut self.outputs, group, entry, pushed);
         }
         Ok(object)
@@ -286,7 +291,9 @@ impl Engine {
             Event::ignored(wd)
         };
         let entry = self.groups.get_mut(&group)?;
+        let copy = self.history.copy(&event);
         let pushed = entry.queue.push(event, adjacent);
+        self.history.came(group, copy, pushed, entry.queue.len());
         note_readable(&mut self.outputs, group, entry, pushed);
         Some(pushed)
     }
@@ -294,7 +301,9 @@ impl Engine {
     /// A source lost events of this group (OVERFLOW-7). `None`: there is no such group.
     pub fn source_overflowed(&mut self, group: GroupId) -> Option<Pushed> {
         let entry = self.groups.get_mut(&group)?;
+        let copy = self.history.copy(&Event::overflow());
         let pushed = entry.queue.overflow();
+        self.history.came(group, copy, pushed, entry.queue.len());
         note_readable(&mut self.outputs, group, entry, pushed);
         Some(pushed)
     }
@@ -307,13 +316,20 @@ impl Engine {
     /// [`Errno::BadF`]; [`Errno::Again`] if the queue is empty (READ-3); [`Errno::Inval`] if the first event does not
     /// fit, which is then kept (READ-2). Nothing was appended.
     pub fn take(&mut self, group: GroupId, room_bytes: usize, into: &mut Vec<u8>) -> Result<usize, Errno> {
-        self.groups.get_mut(&group).ok_or(Errno::BadF)?.queue.take(room_bytes, into)
+        let queue = &mut self.groups.get_mut(&group).ok_or(Errno::BadF)?.queue;
+        let before = queue.len();
+        let taken = queue.take(room_bytes, into);
+        self.history.read(group, before - queue.len(), queue.len());
+        taken
     }
 
     /// The reader has read the `count` oldest events, of which it was given copies by [`Engine::event`]. Returns how
     /// many there were to remove.
     pub fn acknowledge(&mut self, group: GroupId, count: usize) -> usize {
-        self.groups.get_mut(&group).map_or(0, |group| group.queue.pop_front(count))
+        let Some(entry) = self.groups.get_mut(&group) else { return 0 };
+        let read = entry.queue.pop_front(count);
+        self.history.read(group, read, entry.queue.len());
+        read
     }
 
     /// The reader gives events back that it has read and could not use: they stand in front again, in their order.
@@ -386,6 +402,12 @@ impl Engine {
         self.groups.get(&group).map_or_else(Watches::none, |group| group.watches.iter())
     }
 
+    /// What has become of all events of a group since it was made.
+    #[must_use]
+    pub fn totals(&self, group: GroupId) -> Totals {
+        self.groups.get(&group).map(|group| group.totals).unwrap_or_default()
+    }
+
     /// The limits that a group was made with.
     #[must_use]
     pub fn limits(&self, group: GroupId) -> Option<Limits> {
@@ -408,6 +430,16 @@ impl Engine {
         self.cookie = self.cookie.wrapping_add(1);
         self.cookie_used = true;
         self.cookie
+    }
+
+    /// From now on notes what becomes of events: [`take_history`](Self::take_history).
+    pub fn keep_history(&mut self) {
+        self.history.keep();
+    }
+
+    /// What has become of events since this was last called, oldest first; nothing unless it is [kept](Self::keep_history).
+    pub fn take_history(&mut self) -> Vec<Happening> {
+        self.history.take()
     }
 
     /// What the caller is to be told, oldest first. When it has to be called is said at [`Engine`].
@@ -459,6 +491,8 @@ impl Engine {
         }
         if has_events && let Some(entry) = self.groups.get_mut(&id) {
             note_readable(&mut self.outputs, id, entry, Pushed::Queued);
+            // They were told to the group that it was.
+            entry.totals = Totals::default();
         }
         Ok(id)
     }
@@ -494,6 +528,7 @@ impl Engine {
 }
 
 pub(crate) fn note_readable(outputs: &mut VecDeque<Output>, id: GroupId, group: &mut Group, pushed: Pushed) {
+    group.count(pushed);
     if pushed.is_new() && !group.readable_pending {
         group.readable_pending = true;
         outputs.push_back(Output::Readable(id));

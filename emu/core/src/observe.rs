@@ -108,14 +108,15 @@ impl Engine {
         }
     }
 
-    /// What the watches on an object, those of all groups together, ask for: event bits, none if nobody watches it.
+    /// What the watches on an object, those of all groups together, ask for: event bits, none if nobody watches it, and IN_EXCL_UNLINK if one
+    /// of them has that.
     #[must_use]
     pub fn interest(&self, object: ObjectId) -> Mask {
         let masks = self.objects.watches_of(object).filter_map(|(place, wd)| {
             let id = self.places.get(place.0 as usize)?;
             self.groups.get(id)?.watches.mask(wd)
         });
-        Mask::from_bits_retain(masks.fold(0, |all, mask| all | mask) & ASKED)
+        Mask::from_bits_retain(masks.fold(0, |all, mask| all | mask) & (ASKED | Mask::IN_EXCL_UNLINK.bits()))
     }
 
     /// The groups that watch an object, for whatever.
@@ -198,7 +199,9 @@ impl Engine {
             return;
         }
         let event = Event { wd, mask: mask.bits(), cookie, name: name.into(), hidden };
+        let copy = self.history.copy(&event);
         let pushed = group.queue.push(event, false);
+        self.history.came(id, copy, pushed, group.queue.len());
         note_readable(&mut self.outputs, id, group, pushed);
         // Whether it was queued, merged or lost (ONESHOT-3).
         if stored & Mask::IN_ONESHOT.bits() != 0 {

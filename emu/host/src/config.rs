@@ -4,6 +4,8 @@ use uinotify_core::Profile;
 use uinotify_source::fuse::Mode;
 use uinotify_wire::TOKEN_BYTES;
 
+use crate::trace::TraceFile;
+
 /// An emulator's settings.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
@@ -23,6 +25,8 @@ pub struct Config {
     pub admission: Admission,
     /// When the emulator ends.
     pub lifetime: Lifetime,
+    /// Where what goes on is written.
+    pub traces: Vec<TraceFile>,
     /// Messages about what goes on, on stderr.
     pub verbose: bool,
     /// The command that runs under this emulator, for `ps`.

@@ -32,6 +32,20 @@ pub struct EmulatorStatus {
     pub command: Vec<String>,
     /// Its instances, oldest first.
     pub groups: Vec<GroupStatus>,
+    /// The file systems of which something is watched by marks of fanotify.
+    #[serde(default)]
+    pub marks: Vec<MarksStatus>,
+}
+
+/// The marks of fanotify on one file system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarksStatus {
+    /// Its device, as /proc/PID/mountinfo shows it.
+    pub device: String,
+    /// What is marked, and why that.
+    pub kind: String,
+    /// How many of its objects are watched.
+    pub watched_objects: u64,
 }
 
 /// An instance.
@@ -51,6 +65,15 @@ pub struct GroupStatus {
     pub queue_events: u64,
     /// Their length.
     pub queue_bytes: u64,
+    /// Events that were queued since it was opened, IN_Q_OVERFLOW included.
+    #[serde(default)]
+    pub events_queued: u64,
+    /// Events that were merged with the last queued one.
+    #[serde(default)]
+    pub events_merged: u64,
+    /// Events that were lost in a full queue.
+    #[serde(default)]
+    pub events_lost: u64,
     /// In force for it.
     pub limits: LimitsStatus,
     /// Oldest first.

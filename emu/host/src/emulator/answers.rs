@@ -8,7 +8,7 @@ use uinotify_source::fuse::may_read;
 use uinotify_source::inotify::KernelWd;
 use uinotify_wire::{REBUILDS, Reply, Request, RequestKind};
 
-use super::Emulator;
+use super::{Emulator, say};
 use crate::closer::close_apart;
 use crate::config::{SetNextWd, Sources};
 use crate::paths;
@@ -22,6 +22,19 @@ impl Emulator {
         &mut self,
         id: u64,
         request: &Request<'_>,
+        descriptors: Vec<OwnedFd>,
+        returned: &[u8],
+        events: &mut Vec<u8>,
+    ) -> Reply {
+        let reply = self.reply_to(id, request, descriptors, returned, events);
+        self.trace_call(id, request, &reply);
+        reply
+    }
+
+    fn reply_to(
+        &mut self,
+        id: u64,
+        request: &Request<'_>,
         mut descriptors: Vec<OwnedFd>,
         returned: &[u8],
         events: &mut Vec<u8>,
@@ -29,7 +42,10 @@ impl Emulator {
         if request.kind == RequestKind::AddWatch {
             let (objects, others): (Vec<_>, Vec<_>) = descriptors.into_iter().partition(|fd| is_path_only(fd.as_fd()));
             let added = match objects.first() {
-                Some(object) => self.add_watch(id, Sought::new(object.as_fd()), request.word, request.payload),
+                Some(object) => {
+                    let added = self.add_watch(id, Sought::new(object.as_fd()), request.word, request.payload);
+                    added.inspect(|wd| self.trace_watch(id, *wd, object.as_fd()))
+                }
                 None => Err(self.refused_by_program(request)),
             };
             // Before the reply: an object that we still hold would outlive its last name, and its IN_DELETE_SELF come late.
@@ -128,10 +144,26 @@ impl Emulator {
         if let Some(observed) = self.trees.find(object) {
             return self.add_tree_watch(id, observed, mask, &paths::noted(path, object));
         }
-        if self.config.sources == Sources::Fanotify {
+        let sources = self.config.sources;
+        if sources == Sources::Fanotify || self.is_marked_by(id, object) {
             return self.add_marked_watch(id, object, (mask, bits), &paths::noted(path, object));
         }
-        self.ensure_kernel(id, path)?;
+        if sources == Sources::Fuse {
+            let path = String::from_utf8_lossy(path);
+            say(&format!("{path} is in no tree that is shown: it cannot be watched by --source fuse alone"));
+            return Err(Errno::ENOSPC);
+        }
+        if let Err(refusal) = self.ensure_kernel(id) {
+            let marked = self.watch_without_kernel(id, object, (mask, bits), &paths::noted(path, object));
+            return marked.unwrap_or_else(|| {
+                let path = String::from_utf8_lossy(path);
+                say(&format!(
+                    "{path} is in no tree that is shown, and kernel inotify is not to be had: {}",
+                    refusal.desc()
+                ));
+                Err(Errno::ENOSPC)
+            });
+        }
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
         // What has ended before this call has given its number back.
         session.deliver_held(&mut self.tools);
@@ -148,10 +180,9 @@ impl Emulator {
             armed = arm(self);
         }
         if armed == Err(Errno::ENOSPC)
-            && self.config.sources == Sources::Auto
-            && let Ok(wd) = self.add_marked_watch(id, object, (mask, bits), &paths::noted(path, object))
+            && let Some(added) = self.watch_without_kernel(id, object, (mask, bits), &paths::noted(path, object))
         {
-            return Ok(wd);
+            return added;
         }
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
         session.add_watch(&mut self.tools, armed, mask, || paths::noted(path, object))

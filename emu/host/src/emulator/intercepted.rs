@@ -7,8 +7,11 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socketpair};
+use uinotify_core::Wd;
 use uinotify_intercept::{Answered, Cached, Call, Descriptor, Listener, Notification, Target, resolve_cached};
-use uinotify_wire::{EVENT_HEADER_BYTES, FIONREAD, IOC_GETNEXTWD, IOC_SETNEXTWD, IS_INTERCEPTED, Request, RequestKind};
+use uinotify_wire::{
+    EVENT_HEADER_BYTES, FIONREAD, IOC_GETNEXTWD, IOC_SETNEXTWD, IS_INTERCEPTED, Reply, Request, RequestKind,
+};
 
 use super::{Emulator, Token, say};
 use crate::config::{Admission, Sources};
@@ -17,6 +20,7 @@ use crate::frame;
 use crate::interception::{
     Found, Interception, NamedEmulator, Object, Reader, find, lookup, named_emulator, open_elsewhere, pass_on,
 };
+use crate::reply::error;
 use crate::session::{Short, Sought};
 
 /// One end for the emulator, where filters are [handed over](hand_over), one for whoever starts the program.
@@ -197,9 +201,13 @@ impl Emulator {
         let peer = Peer { pid: ids.process, uid: ids.owner };
         let theirs = match self.make_session_with_room(peer, flags) {
             Ok(theirs) => theirs,
-            Err(errno) => return self.answer_call(target, notification, Err(errno)),
+            Err(errno) => {
+                self.trace_init(peer.pid, u64::from(flags.unsigned_abs()), Err(errno));
+                return self.answer_call(target, notification, Err(errno));
+            }
         };
         let id = self.sessions_made;
+        self.trace_init(peer.pid, u64::from(flags.unsigned_abs()), Ok(id));
         let Some(interception) = &mut self.interception else { return };
         match interception.listener.give(notification.id, theirs.as_fd(), flags & libc::IN_CLOEXEC != 0) {
             Ok(Answered::Returned) => {}
@@ -239,7 +247,7 @@ impl Emulator {
         match owner {
             Owner::Session(id) => {
                 self.settle_observed();
-                self.inbox.ask_as_ourselves();
+                self.inbox.ask_for(target.process());
                 self.serve_session(id, &target, notification);
                 self.update_interest(id);
             }
@@ -432,7 +440,7 @@ impl Emulator {
         };
         // What the mask alone forbids is nothing to be watched on the way.
         let kernel = kernel.filter(|_| self.accepts(mask));
-        let process = target.ids().map_or(target.thread(), |ids| ids.process);
+        let process = target.process();
         let Some(interception) = &mut self.interception else { return };
         interception.workers.submit(process, move || {
             let result = find(&target, own, &lookup(&path, mask), kernel.as_ref(), mask);
@@ -453,7 +461,7 @@ impl Emulator {
         let Some(interception) = &mut self.interception else { return };
         let is_waiting = interception.listener.is_waiting(notification.id);
         self.settle_observed();
-        self.inbox.ask_as_ourselves();
+        self.inbox.ask_for(target.process());
         match result {
             Err(_) if !is_waiting => {}
             Err(errno) => self.watch_nothing(id, &target, &notification, mask, path.to_bytes(), errno),
@@ -463,9 +471,9 @@ impl Emulator {
                 match armed {
                     Some(armed) if armed != Err(Errno::ENOSPC) && self.trees.find(object.as_fd()).is_none() => {
                         // It is watched, whether or not anybody waits for it.
-                        let added = self.add_armed_watch(id, object.as_fd(), armed, mask, path.to_bytes());
-                        drop(object);
-                        self.answer_call(&target, &notification, added.map(|wd| wd.0.into()));
+                        let path = path.to_bytes();
+                        let added = self.add_armed_watch(id, object.as_fd(), armed, mask, path);
+                        self.finish_watch(id, &target, &notification, (mask, path), object, added);
                     }
                     _ if is_waiting => {
                         self.watch_object(id, &target, &notification, (mask, path.to_bytes()), object, false);
@@ -488,8 +496,26 @@ impl Emulator {
     ) {
         let sought = Sought { object: object.as_fd(), is_plain_folder };
         let added = self.add_watch(id, sought, mask, path);
+        self.finish_watch(id, target, notification, (mask, path), object, added);
+    }
+
+    /// Answers `inotify_add_watch`.
+    fn finish_watch(
+        &mut self,
+        id: u64,
+        target: &Arc<Target>,
+        notification: &Notification,
+        (mask, path): (u32, &[u8]),
+        object: OwnedFd,
+        added: Result<Wd, Errno>,
+    ) {
+        if let Ok(wd) = added {
+            self.trace_watch(id, wd, object.as_fd());
+        }
         // Before the answer: an object that we still hold would outlive its last name, and its IN_DELETE_SELF come late.
         drop(object);
+        let request = Request { kind: RequestKind::AddWatch, argument: 0, word: mask, payload: path };
+        self.trace_call(id, &request, &added.map_or_else(error, |wd| Reply::value(wd.0)));
         self.answer_call(target, notification, added.map(|wd| wd.0.into()));
     }
 

@@ -21,6 +21,8 @@ use crate::trees::is_observed;
 impl Emulator {
     pub(super) fn open_session(&mut self, key: usize, peer: Peer, request: &Request<'_>) {
         let result = self.try_open_session(key, peer, request);
+        let made = result.as_ref().map(|_| self.sessions_made).map_err(|errno| *errno);
+        self.trace_init(peer.pid, request.argument, made);
         let Some(connection) = self.connections.get(key) else { return };
         let sent = match &result {
             Ok(theirs) => frame::send(connection.as_fd(), [&Reply::default().encode(), &[]], &[theirs.as_fd()]),
@@ -59,21 +61,26 @@ impl Emulator {
 
     /// A new session, the last of those made, and its program's end.
     pub(super) fn make_session_with_room(&mut self, peer: Peer, flags: i32) -> Result<OwnedFd, Errno> {
-        match self.make_session(peer, flags) {
+        match self.make_session(peer, flags, false) {
             Err(Errno::EMFILE | Errno::ENFILE) => {
                 self.make_room();
-                self.make_session(peer, flags)
+                let may_do_without = self.can_mark();
+                self.make_session(peer, flags, may_do_without)
             }
+            // A kernel without inotify.
+            Err(Errno::ENOSYS) if self.can_mark() => self.make_session(peer, flags, true),
             made => made,
         }
     }
 
-    fn make_session(&mut self, peer: Peer, flags: i32) -> Result<OwnedFd, Errno> {
-        let limits = self.limits.with(self.config.limits, self.needs_kernel());
+    /// `may_do_without` a kernel instance that is not to be had.
+    fn make_session(&mut self, peer: Peer, flags: i32, may_do_without: bool) -> Result<OwnedFd, Errno> {
+        let limits = self.limits.with(self.config.limits, self.config.sources);
         let group = self.tools.engine.create_group(OwnerId(peer.uid), limits).map_err(errno)?;
         let id = self.sessions_made + 1;
         let name = InstanceName { emulator_pid: std::process::id().into(), start_ticks: self.start_ticks, group: id };
-        let opened = self.open(group, peer, name, flags & libc::IN_NONBLOCK != 0).and_then(|(session, theirs)| {
+        let nonblocking = flags & libc::IN_NONBLOCK != 0;
+        let opened = self.open(group, peer, name, nonblocking, may_do_without).and_then(|(session, theirs)| {
             if let Some(kernel) = session.kernel() {
                 self.watch(kernel, Token::Kernel(id), EpollFlags::EPOLLIN)?;
             }
@@ -115,8 +122,12 @@ impl Emulator {
         peer: Peer,
         name: InstanceName,
         nonblocking: bool,
+        may_do_without: bool,
     ) -> io::Result<(Session, OwnedFd)> {
-        let kernel = if self.needs_kernel() { Some(Instance::new()?) } else { None };
+        let kernel = match self.needs_kernel().then(Instance::new) {
+            Some(Err(_)) if may_do_without => None,
+            kernel => kernel.transpose()?,
+        };
         Session::open(group, peer, name, nonblocking, kernel)
     }
 
@@ -124,22 +135,13 @@ impl Emulator {
     ///
     /// # Errors
     ///
-    /// ENOSPC where only trees may be watched, or the kernel has no instance left, with a line that says so.
-    pub(super) fn ensure_kernel(&mut self, id: u64, path: &[u8]) -> Result<(), Errno> {
+    /// If the kernel has no instance left, or no inotify.
+    pub(super) fn ensure_kernel(&mut self, id: u64) -> Result<(), Errno> {
         let Some(session) = self.sessions.get_mut(&id) else { return Err(Errno::EIO) };
         if session.kernel().is_some() {
             return Ok(());
         }
-        let path = String::from_utf8_lossy(path);
-        if self.config.sources == Sources::Fuse {
-            say(&format!("{path} is in no tree that is shown: it cannot be watched by --source fuse alone"));
-            return Err(Errno::ENOSPC);
-        }
-        let kernel = Instance::new().map_err(|errno| {
-            say(&format!("{path} is in no tree that is shown, and kernel inotify is not to be had: {}", errno.desc()));
-            Errno::ENOSPC
-        })?;
-        session.set_kernel(kernel);
+        session.set_kernel(Instance::new()?);
         if let Some(kernel) = self.sessions.get(&id).and_then(Session::kernel) {
             self.watch(kernel, Token::Kernel(id), EpollFlags::EPOLLIN)?;
         }
@@ -157,6 +159,10 @@ impl Emulator {
 
     pub(super) fn close_session(&mut self, id: u64) {
         let Some(session) = self.sessions.remove(&id) else { return };
+        self.trace_events();
+        if !self.tracer.is_idle() {
+            self.tracer.closed(id);
+        }
         self.tell(&|| format!("instance {id} ended"));
         if self.ends.get(&session.program_inode) == Some(&id) {
             self.ends.remove(&session.program_inode);

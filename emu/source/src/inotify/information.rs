@@ -50,6 +50,16 @@ impl Information {
         self.text.lines().filter_map(|line| split_watch(line).map(|(wd, _)| wd)).collect()
     }
 
+    /// The device of a watch's object.
+    #[must_use]
+    pub fn device(&self, of: KernelWd) -> Option<u64> {
+        let (_, rest) = self.text.lines().filter_map(split_watch).find(|(wd, _)| *wd == of)?;
+        let number = rest.split(' ').find_map(|part| part.strip_prefix("sdev:"))?;
+        // The kernel's own form, with twenty bits for the minor number.
+        let number = u32::from_str_radix(number, 16).ok()?;
+        Some(libc::makedev(number >> 20, number & 0xf_ffff))
+    }
+
     /// The text for the descriptor of a program that has `flags`, in which the kernel's watches are shown as the program knows
     /// them; those that it does not know are left out. The rest is as this kernel prints it.
     #[must_use]
@@ -105,6 +115,12 @@ mod tests {
     fn living_watches_are_hexadecimal() {
         let living = information().living();
         assert_eq!(living, BTreeSet::from([KernelWd(0x34d_71d6), KernelWd(2), KernelWd(1)]));
+    }
+
+    #[test]
+    fn a_device_is_in_the_kernels_own_form() {
+        assert_eq!(information().device(KernelWd(2)), Some(libc::makedev(7, 0)));
+        assert_eq!(information().device(KernelWd(16)), None);
     }
 
     #[test]
