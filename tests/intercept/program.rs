@@ -161,8 +161,11 @@ macro_rules! acts {
     };
 }
 
+/// What is done, by its name.
+pub(super) type Act = (&'static str, fn() -> Outcome);
+
 /// What each variant of `calls.c` does.
-pub(super) fn acts(program: Program) -> Vec<(&'static str, fn() -> Outcome)> {
+pub(super) fn acts(program: Program) -> Vec<Act> {
     match program {
         Program::MuslStatic => {
             let mut acts = acts!(Program::MuslStatic, STATIC, "work", "places", "threads", "killed", "raced");

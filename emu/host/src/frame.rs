@@ -113,9 +113,9 @@ impl Inbox {
         self.sender
     }
 
-    /// What is asked next is asked by the emulator itself, in the name of a program whose rights it has seen to.
-    pub(crate) fn ask_as_ourselves(&mut self) {
-        self.sender = Some(self.ourselves);
+    /// What is asked next the emulator asks itself, in the name of a process whose rights it has seen to.
+    pub(crate) fn ask_for(&mut self, pid: i32) {
+        self.sender = Some(Sender { pid, ..self.ourselves });
     }
 
     /// The bytes of a packet.

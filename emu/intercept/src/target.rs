@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
@@ -23,6 +24,7 @@ pub struct Target {
     thread: i32,
     /// Its folder in procfs, which stands for this thread for ever: behind a later one with its number there is nothing.
     folder: OwnedFd,
+    process: OnceLock<i32>,
 }
 
 /// What stands under a number of the thread's.
@@ -60,13 +62,19 @@ impl Target {
     pub fn new(thread: i32) -> Result<Self, Errno> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let folder = open(format!("/proc/{thread}").as_str(), flags, Mode::empty())?;
-        Ok(Self { thread, folder })
+        Ok(Self { thread, folder, process: OnceLock::new() })
     }
 
     /// Its number.
     #[must_use]
     pub fn thread(&self) -> i32 {
         self.thread
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn process(&self) -> i32 {
+        *self.process.get_or_init(|| self.ids().map_or(self.thread, |ids| ids.process))
     }
 
     /// Whether it has not ended.

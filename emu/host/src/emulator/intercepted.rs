@@ -7,10 +7,13 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socketpair};
+use uinotify_core::Wd;
 use uinotify_intercept::{
     Answered as Injected, Cached, Call, Descriptor, Listener, Notification, Target, resolve_cached,
 };
-use uinotify_wire::{EVENT_HEADER_BYTES, FIONREAD, IOC_GETNEXTWD, IOC_SETNEXTWD, IS_INTERCEPTED, Request, RequestKind};
+use uinotify_wire::{
+    EVENT_HEADER_BYTES, FIONREAD, IOC_GETNEXTWD, IOC_SETNEXTWD, IS_INTERCEPTED, Reply, Request, RequestKind,
+};
 
 use super::polled::{AnswerTo, Answered};
 use super::{Emulator, Token, say};
@@ -20,6 +23,7 @@ use crate::frame;
 use crate::interception::{
     Found, Interception, NamedEmulator, Object, Reader, find, lookup, named_emulator, open_elsewhere, pass_on,
 };
+use crate::reply::error;
 use crate::session::{Short, Sought};
 
 /// One end for the emulator, where filters are [handed over](hand_over), one for whoever starts the program.
@@ -249,10 +253,8 @@ impl Emulator {
         match owner {
             Owner::Session(id) => {
                 self.settle_observed();
-                self.inbox.ask_as_ourselves();
-                self.set_caller(Some(&target));
+                self.inbox.ask_for(target.process());
                 self.serve_session(id, &target, notification);
-                self.set_caller(None);
                 self.update_interest(id);
             }
             Owner::Socket => {
@@ -447,7 +449,7 @@ impl Emulator {
         };
         // What the mask alone forbids is nothing to be watched on the way.
         let kernel = kernel.filter(|_| self.accepts(mask));
-        let process = target.ids().map_or(target.thread(), |ids| ids.process);
+        let process = target.process();
         let Some(interception) = &mut self.interception else { return };
         interception.workers.submit(process, move || {
             let result = find(&target, own, &lookup(&path, mask), kernel.as_ref(), mask);
@@ -468,8 +470,7 @@ impl Emulator {
         let Some(interception) = &mut self.interception else { return };
         let is_waiting = interception.listener.is_waiting(notification.id);
         self.settle_observed();
-        self.inbox.ask_as_ourselves();
-        self.set_caller(Some(&target));
+        self.inbox.ask_for(target.process());
         match result {
             Err(_) if !is_waiting => {}
             Err(errno) => self.watch_nothing(id, &target, &notification, mask, path.to_bytes(), errno),
@@ -480,9 +481,8 @@ impl Emulator {
                     Some(armed) if armed != Err(Errno::ENOSPC) && self.is_of_kernel(id, object.as_fd()) => {
                         // It is watched, whether or not anybody waits for it.
                         let added = self.add_armed_watch(id, object.as_fd(), armed, mask, path.to_bytes());
-                        self.trace_stopped_watch(id, (mask, path.to_bytes()), added);
                         drop(object);
-                        self.answer_call(&target, &notification, added.map(|wd| wd.0.into()));
+                        self.answer_watch(id, &target, &notification, (mask, path.to_bytes()), added);
                     }
                     armed if is_waiting => {
                         if let (Some(Ok(armed)), Some(session)) = (armed, self.sessions.get(&id)) {
@@ -494,7 +494,6 @@ impl Emulator {
                 }
             }
         }
-        self.set_caller(None);
         self.update_interest(id);
     }
 
@@ -522,9 +521,21 @@ impl Emulator {
         }
         let sought = Sought { object: object.as_fd(), is_plain_folder };
         let added = self.add_watch_at_once(id, sought, mask, path);
-        self.trace_stopped_watch(id, (mask, path), added);
         // Before the answer: an object that we still hold would outlive its last name, and its IN_DELETE_SELF come late.
         drop(object);
+        self.answer_watch(id, target, notification, (mask, path), added);
+    }
+
+    fn answer_watch(
+        &mut self,
+        id: u64,
+        target: &Arc<Target>,
+        notification: &Notification,
+        (mask, path): (u32, &[u8]),
+        added: Result<Wd, Errno>,
+    ) {
+        let request = Request { kind: RequestKind::AddWatch, argument: 0, word: mask, payload: path };
+        self.trace_call(id, &request, &added.map_or_else(error, |wd| Reply::value(wd.0)));
         self.answer_call(target, notification, added.map(|wd| wd.0.into()));
     }
 

@@ -8,7 +8,6 @@ use std::os::unix::ffi::OsStringExt;
 use nix::errno::Errno;
 use uinotify_core::{Happening, Wd};
 use uinotify_images::text::ByteString;
-use uinotify_intercept::Target;
 use uinotify_wire::{Reply, Request, RequestKind};
 
 use super::Emulator;
@@ -54,7 +53,7 @@ impl Emulator {
 
     /// Who asks just now.
     fn asking_pid(&self) -> i32 {
-        self.tracer.caller.or_else(|| self.inbox.sender().map(|sender| sender.pid)).unwrap_or(0)
+        self.inbox.sender().map_or(0, |sender| sender.pid)
     }
 
     /// Tells of an instance that was opened, or was refused.
@@ -104,22 +103,6 @@ impl Emulator {
         if let Some(path) = path_of(object) {
             self.tracer.watches(id, wd.0, &path);
         }
-    }
-
-    /// A program that calls past the shim, until [`none`](Option::None) does any more.
-    pub(super) fn set_caller(&mut self, target: Option<&Target>) {
-        if !self.tracer.is_idle() {
-            self.tracer.caller = target.map(|target| target.ids().map_or(target.thread(), |ids| ids.process));
-        }
-    }
-
-    /// Tells of a watch for such a program.
-    pub(super) fn trace_stopped_watch(&mut self, id: u64, (mask, path): (u32, &[u8]), result: Result<Wd, Errno>) {
-        if self.tracer.is_idle() {
-            return;
-        }
-        let call = AddWatchCall { pid: self.asking_pid(), written: path.to_vec(), mask, object: None };
-        self.trace_late_watch(id, call, result);
     }
 
     /// What is to be told of a call that is answered later, if anybody follows.

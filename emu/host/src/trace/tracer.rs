@@ -16,8 +16,6 @@ use super::record::{Record, What};
 pub(crate) struct Tracer {
     observers: Vec<Box<dyn Observer>>,
     began: Instant,
-    /// Who calls, if it is not whoever has sent a message.
-    pub(crate) caller: Option<i32>,
     /// Where what a watch of an instance watches was when it was added.
     paths: BTreeMap<(u64, i32), Vec<u8>>,
     /// Files that the observers write. What happens to these is not told, or a trace in a watched folder would never end.
@@ -37,7 +35,6 @@ impl Default for Tracer {
         Self {
             observers: Vec::new(),
             began: Instant::now(),
-            caller: None,
             paths: BTreeMap::new(),
             own: Vec::new(),
             waiting: BTreeMap::new(),

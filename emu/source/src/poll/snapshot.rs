@@ -453,7 +453,7 @@ impl Volume {
         loop {
             // Whatever was found may lead to others.
             let before = taking.missing.len();
-            for id in self.from_above(&taking.missing) {
+            for id in self.all_from_above(&taking.missing) {
                 taking.missing.remove(&id);
                 self.look_where_it_stands(id, taking);
             }
@@ -462,7 +462,7 @@ impl Volume {
                 continue;
             }
             let mut has_found = false;
-            for id in self.from_above(&taking.missing) {
+            for id in self.all_from_above(&taking.missing) {
                 if self.find_by_another_name(id, taking) || self.find_by_handle(id, taking) {
                     taking.missing.remove(&id);
                     self.look_where_it_stands(id, taking);
@@ -481,7 +481,7 @@ impl Volume {
             lost.into_iter().for_each(|id| self.empty(id, taking));
             self.move_to_where_they_came(taking);
         }
-        let mut lost = self.from_above(&std::mem::take(&mut taking.missing));
+        let mut lost = self.all_from_above(&std::mem::take(&mut taking.missing));
         lost.reverse();
         for id in lost {
             self.lose(id, taking);
@@ -489,7 +489,7 @@ impl Volume {
     }
 
     /// Those above others first.
-    fn from_above(&self, ids: &BTreeSet<ObjectId>) -> Vec<ObjectId> {
+    fn all_from_above(&self, ids: &BTreeSet<ObjectId>) -> Vec<ObjectId> {
         let mut ids: Vec<_> = ids.iter().map(|id| (self.catalogue.depth(*id), *id)).collect();
         ids.sort_unstable();
         ids.into_iter().map(|(_, id)| id).collect()
