@@ -166,6 +166,9 @@ impl Engine {
 
     /// `fsnotify_handle_inode_event` and `inotify_handle_inode_event`.
     fn tell_watch(&mut self, place: Place, wd: Wd, notice: Notice<'_>) {
+        if self.told_only.is_some_and(|only| only != place) {
+            return;
+        }
         let Some(&id) = self.places.get(place.0 as usize) else { return };
         let Some(group) = self.groups.get_mut(&id) else { return };
         let Some(stored) = group.watches.mask(wd) else { return };
@@ -190,7 +193,9 @@ impl Engine {
     fn overflowed(&mut self, object: ObjectId) {
         let mut next = self.objects.first_watch(object);
         while let Some((place, _)) = next {
-            if let Some(&group) = self.places.get(place.0 as usize) {
+            if let Some(&group) = self.places.get(place.0 as usize)
+                && self.told_only.is_none_or(|only| only == place)
+            {
                 self.source_overflowed(group);
             }
             next = self.objects.watch_behind(object, place);
@@ -207,7 +212,9 @@ impl Engine {
     }
 
     fn end_with_ignored(&mut self, place: Place, wd: Wd) {
-        if let Some(&group) = self.places.get(place.0 as usize) {
+        if let Some(&group) = self.places.get(place.0 as usize)
+            && self.told_only.is_none_or(|only| only == place)
+        {
             // The index has told of this watch just now.
             let _ = self.remove_watch(group, wd);
         }
