@@ -16,7 +16,8 @@ use crate::run::EXIT_OWN_ERROR;
 use crate::settings::Settings;
 use crate::tree::Tree;
 use crate::{
-    checkpoint, criu, dump, emulate, env, fdinfo, images, mount, number, process, ps, restore, run, serve, shim_file,
+    barrier, checkpoint, criu, dump, emulate, env, fdinfo, images, mount, number, process, ps, restore, run, serve,
+    shim_file,
 };
 
 /// Exit status of a command other than `run` that has failed.
@@ -59,6 +60,10 @@ enum Command {
     Umount(UmountArguments),
     /// Show the emulated inotify instances of this user, with their watches
     Ps(PsArguments),
+    /// Wait until everything that has happened so far is in the queues: for tests, instead of sleeping
+    ///
+    /// Without --socket it is asked of the emulator that UINOTIFY_SOCKET names, or of all emulators of this user.
+    Barrier(BarrierArguments),
     /// Print /proc/PID/fdinfo/FD of emulated inotify descriptors, as the process sees it
     Fdinfo(FdinfoArguments),
     /// Write all that there is of emulated inotify instances as a checkpoint (JSON), while their programs go on
@@ -340,6 +345,13 @@ struct PsArguments {
 }
 
 #[derive(Args)]
+struct BarrierArguments {
+    /// Ask only the emulator at this path
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+#[derive(Args)]
 struct FdinfoArguments {
     /// The process
     #[arg(value_name = "PID")]
@@ -537,6 +549,7 @@ pub fn main() -> ExitCode {
         Command::Mount(arguments) => exit_code(mount::mount(&arguments.into())),
         Command::Umount(arguments) => exit_code(mount::unmount(&arguments.point, arguments.lazy)),
         Command::Ps(arguments) => exit_code(ps::ps(arguments.json, arguments.socket.as_deref())),
+        Command::Barrier(arguments) => exit_code(barrier::barrier(arguments.socket.as_deref())),
         Command::Fdinfo(arguments) => exit_code(fdinfo::fdinfo(arguments.pid, arguments.fd)),
         Command::Dump(arguments) => exit_code(dump::run(arguments)),
         Command::Restore(arguments) => status_or_own_error(restore::run(&arguments.into())),

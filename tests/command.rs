@@ -8,6 +8,8 @@ use libtest_mimic::{Arguments, Trial};
 
 #[path = "command/bare.rs"]
 mod bare;
+#[path = "command/barrier.rs"]
+mod barrier;
 #[path = "command/checkpoint.rs"]
 mod checkpoint;
 #[path = "command/emulation.rs"]
@@ -79,6 +81,9 @@ fn main() -> ExitCode {
         Trial::test("run::nested_runs_keep_the_settings", emulation::nested_runs_keep_the_settings),
         Trial::test("ps::groups_and_watches_are_shown", ps::groups_and_watches_are_shown),
         Trial::test("ps::stale_sockets_are_removed", ps::stale_sockets_are_removed),
+        Trial::test("barrier::what_has_happened_is_in_the_queue", barrier::what_has_happened_is_in_the_queue),
+        Trial::test("barrier::without_an_emulator_it_fails", barrier::without_an_emulator_it_fails),
+        Trial::test("barrier::the_protocol_is_as_described", barrier::the_protocol_is_as_described),
         Trial::test("serve::many_programs_share_a_server", serve::many_programs_share_a_server),
         Trial::test("serve::signals_end_the_server", serve::signals_end_the_server),
         Trial::test("serve::a_killed_server_is_followed_by_another", serve::a_killed_server_is_followed_by_another),

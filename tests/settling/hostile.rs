@@ -58,7 +58,7 @@ pub(crate) fn junk_on_a_connection(folder: &Path) -> Result<()> {
         let errno = wire::refusal(wire::connection()?.as_raw_fd(), &frame(kind, 0, 0, b""), &[null.as_raw_fd()])?;
         ensure!(errno == Errno::EINVAL, "{kind:?} without an instance gets {errno:?}");
     }
-    for kind in [RequestKind::Init, RequestKind::Status] {
+    for kind in [RequestKind::Init, RequestKind::Status, RequestKind::Control] {
         let (_instance, control) = wire::instance()?;
         let errno = wire::refusal(control.as_raw_fd(), &frame(kind, 0, 0, b""), &[null.as_raw_fd()])?;
         ensure!(errno == Errno::EINVAL, "{kind:?} of an instance gets {errno:?}");
@@ -115,7 +115,7 @@ pub(crate) fn junk_over_an_instance(folder: &Path) -> Result<()> {
     }
     let reply = wire::ask(fd, &count, &[null.as_raw_fd(); 2])?;
     ensure!(reply == Reply::error(libc::EPROTO), "three descriptors: {reply:?}");
-    for kind in [RequestKind::Init, RequestKind::Status, RequestKind::Attach] {
+    for kind in [RequestKind::Init, RequestKind::Status, RequestKind::Attach, RequestKind::Control] {
         let reply = wire::ask(fd, &frame(kind, 0, 0, b""), &[null.as_raw_fd()])?;
         ensure!(reply == Reply::error(libc::EINVAL), "{kind:?}: {reply:?}");
     }

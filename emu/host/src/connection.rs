@@ -18,6 +18,15 @@ pub(crate) struct Connection {
     pub(crate) last_events: Vec<u8>,
     /// A checkpoint of which more is to come.
     pub(crate) pieces: Vec<u8>,
+    /// Once it speaks the control protocol.
+    pub(crate) control: Option<ControlState>,
+}
+
+/// Of a connection that speaks the control protocol.
+#[derive(Debug, Default)]
+pub(crate) struct ControlState {
+    /// A line of which more is to come.
+    pub(crate) line: Vec<u8>,
 }
 
 /// Who is at the other end.
@@ -38,7 +47,7 @@ impl Connection {
     pub(crate) fn new(socket: OwnedFd, session: Option<u64>) -> Self {
         // A connection without it brings requests of nobody.
         let _ = setsockopt(&socket, sockopt::PassCred, &true);
-        Self { socket, made: Instant::now(), session, last_events: Vec::new(), pieces: Vec::new() }
+        Self { socket, made: Instant::now(), session, last_events: Vec::new(), pieces: Vec::new(), control: None }
     }
 
     /// The socket, to be closed.

@@ -2,6 +2,7 @@
 
 mod answers;
 mod checkpoint;
+mod control;
 mod description;
 mod inquiries;
 mod marked;
@@ -404,6 +405,10 @@ impl Emulator {
             // Whoever asks here waits for the answer: looking for a second request would be in vain.
             Ok(Some(packet)) => {
                 let bytes = self.inbox.bytes(&packet).to_vec();
+                if connection.control.is_some() {
+                    packet.descriptors.into_iter().for_each(close_apart);
+                    return self.serve_control(key, &bytes);
+                }
                 match packet.request(&bytes) {
                     Ok(request) => self.serve_on_connection(key, &request, packet.descriptors),
                     Err(refusal) => {
@@ -434,6 +439,7 @@ impl Emulator {
             (RequestKind::Status, None) => self.tell_status(key, self.peer(key)),
             (RequestKind::Checkpoint, None) => self.tell_checkpoint(key, self.peer(key), request.argument),
             (RequestKind::Restore, None) => self.take_checkpoint(key, self.peer(key), request, descriptors),
+            (RequestKind::Control, None) => self.begin_control(key, self.peer(key), request),
             (RequestKind::Attach, Some(id)) => self.attach(id, self.peer(key), key, request.word),
             (RequestKind::Describe, Some(id)) => self.reply_to_inquiry(key, &self.describe_own(id, request)),
             (RequestKind::Describe | RequestKind::Limit | RequestKind::Find, None) => {
@@ -641,6 +647,7 @@ fn is_of_instance(kind: RequestKind) -> bool {
             | RequestKind::Find
             | RequestKind::Checkpoint
             | RequestKind::Restore
+            | RequestKind::Control
     )
 }
 

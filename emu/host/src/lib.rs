@@ -10,6 +10,7 @@ pub mod client;
 mod closer;
 mod config;
 mod connection;
+pub mod control;
 mod emulator;
 mod fdinfo;
 mod frame;

@@ -61,6 +61,9 @@ pub enum RequestKind {
     /// program's end that is attached then, from which the window is taken back; without one that whose program's end has the inode
     /// `argument`. The last reply's value is the number of the instance. On a new connection only.
     Restore = 15,
+    /// From the reply on, which brings the version of the protocol, the connection carries lines of JSON (docs/protocol.md). The payload
+    /// is the token if there is one. On a new connection only.
+    Control = 16,
 }
 
 impl RequestKind {
@@ -81,6 +84,7 @@ impl RequestKind {
             13 => Self::Find,
             14 => Self::Checkpoint,
             15 => Self::Restore,
+            16 => Self::Control,
             _ => return None,
         })
     }
@@ -217,7 +221,7 @@ mod tests {
                 known += 1;
             }
         }
-        assert_eq!(known, 15);
+        assert_eq!(known, 16);
     }
 
     #[test]

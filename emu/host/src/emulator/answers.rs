@@ -85,7 +85,8 @@ impl Emulator {
             | RequestKind::Limit
             | RequestKind::Find
             | RequestKind::Checkpoint
-            | RequestKind::Restore => error(Errno::EINVAL),
+            | RequestKind::Restore
+            | RequestKind::Control => error(Errno::EINVAL),
         };
         descriptors.into_iter().for_each(close_apart);
         reply

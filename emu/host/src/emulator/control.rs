@@ -1,0 +1,87 @@
+//! Connections that speak the control protocol.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, send};
+use serde_json::Value;
+use uinotify_wire::{Reply, Request};
+
+use super::Emulator;
+use crate::connection::{ControlState, Peer};
+use crate::control::{Answer, CONTROL_PACKET_BYTES_MAX, Command, ControlError, LINE_BYTES_MAX, PROTOCOL, done, parse};
+use crate::reply::error;
+use crate::status::PACKET_BYTES;
+
+impl Emulator {
+    /// The connection speaks the control protocol from now on, if whoever has made it may.
+    pub(super) fn begin_control(&mut self, key: usize, peer: Peer, request: &Request<'_>) {
+        let may_control = self.admits(peer, request.payload) || peer.is_ourselves() || peer.uid == 0;
+        if !may_control {
+            self.reply_on_connection(key, &error(Errno::EPERM), Vec::new());
+            return self.dismiss(key);
+        }
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.control = Some(ControlState::default());
+        }
+        self.reply_on_connection(key, &Reply::value(PROTOCOL.cast_signed()), Vec::new());
+    }
+
+    /// A packet of such a connection: any part of lines.
+    pub(super) fn serve_control(&mut self, key: usize, packet: &[u8]) {
+        let Some(control) = self.connections.get_mut(key).and_then(|connection| connection.control.as_mut()) else {
+            return;
+        };
+        control.line.extend_from_slice(packet);
+        let mut lines = std::mem::take(&mut control.line);
+        let end = lines.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        control.line = lines.split_off(end);
+        // A packet that was longer than what is received of it is cut off.
+        let is_cut = packet.len() > CONTROL_PACKET_BYTES_MAX;
+        if is_cut || control.line.len() > LINE_BYTES_MAX {
+            let message = format!(
+                "a packet has at most {CONTROL_PACKET_BYTES_MAX} bytes, and a line at most {LINE_BYTES_MAX}: \
+                 the connection ends"
+            );
+            self.answer_control(key, None, Err(ControlError::new(Errno::EMSGSIZE, message)));
+            return self.dismiss(key);
+        }
+        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            match parse(line) {
+                Ok((id, command)) => self.control(key, id, &command),
+                Err((id, error)) => self.answer_control(key, id, Err(error)),
+            }
+        }
+    }
+
+    fn control(&mut self, key: usize, id: u64, command: &Command) {
+        match command {
+            Command::Barrier {} => {
+                self.settle_all();
+                self.answer_control(key, Some(id), Ok(done()));
+            }
+        }
+    }
+
+    /// Answers a line. A client that does not take its answers loses the connection.
+    pub(super) fn answer_control(&mut self, key: usize, id: Option<u64>, result: Result<Value, ControlError>) {
+        let Some(connection) = self.connections.get(key) else { return };
+        let line = Answer::new(id, result).line();
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        let mut packets = line.chunks(PACKET_BYTES);
+        if packets.any(|packet| send(connection.as_fd().as_raw_fd(), packet, flags).is_err()) {
+            self.dismiss(key);
+        }
+    }
+
+    /// Brings into the queues what any source holds.
+    fn settle_all(&mut self) {
+        self.settle_observed();
+        for id in self.sessions.keys().copied().collect::<Vec<_>>() {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.deliver_held(&mut self.tools);
+            }
+            self.update_interest(id);
+        }
+    }
+}
