@@ -372,6 +372,8 @@ enum Source {
     Fuse,
     /// Marks of fanotify, without kernel inotify and its limits: all events, but their order is best effort
     Fanotify,
+    /// No file system: everything can be watched, and nothing happens but what `uinotify inject` says
+    Script,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -435,6 +437,7 @@ impl From<EmulatorArguments> for Settings {
                 Source::Inotify => Sources::Inotify,
                 Source::Fuse => Sources::Fuse,
                 Source::Fanotify => Sources::Fanotify,
+                Source::Script => Sources::Script,
             },
             next_wd: arguments.next_wd,
             limits,

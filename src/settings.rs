@@ -44,6 +44,7 @@ impl Settings {
             Sources::Inotify => "source inotify",
             Sources::Fuse => "source fuse",
             Sources::Fanotify => "source fanotify",
+            Sources::Script => "source script",
         });
         notice(format_args!(
             "limits watches={} instances={} queue={}",

@@ -104,7 +104,7 @@ impl Arrivals {
     pub(crate) fn fate(&mut self) -> Option<Fate> {
         let mut fate = None;
         for rule in &mut self.rules {
-            if rule.schedule.next() {
+            if rule.schedule.happens() {
                 fate = fate.or(Some(rule.fate));
             }
         }

@@ -43,7 +43,7 @@ impl Schedule {
     }
 
     /// It happens once more. Is this one meant?
-    pub fn next(&mut self) -> bool {
+    pub fn happens(&mut self) -> bool {
         self.seen = self.seen.saturating_add(1);
         let Choice { first, last, step, chance } = self.choice;
         let Some(past) = self.seen.checked_sub(first) else { return false };
@@ -86,7 +86,7 @@ mod tests {
 
     fn meant(choice: Choice, seed: u64) -> Vec<u64> {
         let mut schedule = Schedule::new(choice, seed);
-        (1..=12).filter(|_| schedule.next()).collect()
+        (1..=12).filter(|_| schedule.happens()).collect()
     }
 
     #[test]
@@ -103,7 +103,7 @@ mod tests {
         let over_at = |choice| {
             let mut schedule = Schedule::new(choice, 0);
             (1..=12).find(|_| {
-                schedule.next();
+                schedule.happens();
                 schedule.is_over()
             })
         };
@@ -120,7 +120,7 @@ mod tests {
         assert!(differing >= 18, "{differing} of 20 seeds differ");
         assert!(meant(Choice { chance: 0, ..Choice::ALL }, 7).is_empty());
         let mut schedule = Schedule::new(Choice { chance: MILLION / 10, ..Choice::ALL }, 1);
-        let count = (0..10_000).filter(|_| schedule.next()).count();
+        let count = (0..10_000).filter(|_| schedule.happens()).count();
         assert!((900..1100).contains(&count), "{count} of 10000 for one in ten");
     }
 

@@ -3,6 +3,8 @@
 use uinotify_source::fuse::Mode;
 use uinotify_wire::TOKEN_BYTES;
 
+use crate::fault::FaultPlan;
+
 /// An emulator's settings.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
@@ -14,6 +16,8 @@ pub struct Config {
     pub setnextwd: SetNextWd,
     /// Where events may come from.
     pub sources: Sources,
+    /// Calls that fail, and events that are lost or late.
+    pub faults: FaultPlan,
     /// How much of what is done to trees that are shown is seen.
     pub mode: Mode,
     /// Who may open instances.
@@ -39,6 +43,9 @@ pub enum Sources {
     Fuse,
     /// fanotify, and file systems of ours. No kernel inotify and none of its limits; the order of events is best effort.
     Fanotify,
+    /// Nothing happens but what is injected, and everything can be watched: for tests of a watcher without a file system. What is in a
+    /// tree that is shown has its events from there all the same.
+    Script,
 }
 
 /// Who may open instances.

@@ -4,8 +4,10 @@ mod answers;
 mod checkpoint;
 mod control;
 mod description;
+mod faults;
 mod inquiries;
 mod marked;
+mod script;
 mod sessions;
 mod trees;
 
@@ -24,12 +26,14 @@ use slab::Slab;
 use uinotify_core::{Engine, GroupId};
 use uinotify_source::fanotify;
 use uinotify_source::inotify::Instance;
+use uinotify_source::script::Script;
 use uinotify_wire::{Reply, Request, RequestKind, STAND_IN};
 
 use crate::calibration::Weights;
 use crate::closer::{Closer, close_apart};
 use crate::config::{Admission, Config, Lifetime};
 use crate::connection::{Connection, Peer};
+use crate::fault::Faults;
 use crate::frame::{self, Inbox};
 use crate::limits::MachineLimits;
 use crate::lull::Lulls;
@@ -75,6 +79,9 @@ pub struct Emulator {
     trees: Trees,
     awaited: Option<AwaitedTrees>,
     marked: Option<fanotify::Source>,
+    script: Script,
+    faults: Faults,
+    began: Instant,
     connections: Slab<Connection>,
     page: Option<SettlePage>,
     closer: Closer,
@@ -148,6 +155,7 @@ impl Emulator {
         let weights = Weights::measure()?;
         // Without the page every settling is a request: slower, and as exact.
         let page = SettlePage::new().ok();
+        let faults = Faults::new(config.faults.clone());
         Ok(Self {
             config,
             limits: MachineLimits::open(),
@@ -158,6 +166,9 @@ impl Emulator {
             trees: Trees::default(),
             awaited: None,
             marked: None,
+            script: Script::default(),
+            faults,
+            began: Instant::now(),
             connections: Slab::new(),
             page,
             closer: Closer::start()?,
@@ -214,6 +225,7 @@ impl Emulator {
                 let wait_max = EpollTimeout::try_from(wait_max + Duration::from_millis(1)).unwrap_or(EpollTimeout::MAX);
                 timeout = if timeout.is_none() { wait_max } else { timeout.min(wait_max) };
             }
+            timeout = self.shorten_for_delays(timeout);
             let are_ahead = self.trees.are_ahead();
             let waited = if are_ahead {
                 self.epoll.wait(&mut events, EpollTimeout::ZERO)
@@ -224,6 +236,7 @@ impl Emulator {
                 Err(Errno::EINTR) => continue,
                 count => count?,
             };
+            self.note_time();
             if count == 0 && !are_ahead && self.marked.as_ref().is_some_and(|marked| marked.wait_max().is_some()) {
                 self.drain_marked();
             }

@@ -17,6 +17,7 @@ use nix::sys::stat::fstat;
 use uinotify_core::{AddMask, Added, Engine, Event, GroupId, ObjectId, Output, Wd};
 use uinotify_source::fanotify::is_numbered;
 use uinotify_source::inotify::{Instance, Record, Records};
+use uinotify_source::script::is_scripted;
 use uinotify_wire::{
     EVENT_BYTES_MAX, EVENT_HEADER_BYTES, InstanceName, NAME_BYTES_MAX, PLUG, REPLY_EVENTS_BYTES_MAX, Reply,
 };
@@ -63,6 +64,8 @@ pub(crate) struct Session {
     observed_watches: usize,
     /// How many of these are marked.
     marked_watches: usize,
+    /// How many of these are told nothing but what is injected.
+    scripted_watches: usize,
     /// The kernel may have queued requests for a tree of which this group is to be told.
     must_ask: bool,
     end: OwnedFd,
@@ -73,6 +76,8 @@ pub(crate) struct Session {
     is_cut_off: bool,
     /// The reader takes the events with replies (`lull`).
     is_pulled: bool,
+    /// A read may have to fail, of which only the emulator knows.
+    may_fail_reads: bool,
     /// Events that were queued since the window was last filled.
     arrived: usize,
 }
@@ -139,6 +144,7 @@ impl Session {
                 is_kernel_late: false,
                 observed_watches: 0,
                 marked_watches: 0,
+                scripted_watches: 0,
                 must_ask: false,
                 end,
                 window,
@@ -147,6 +153,7 @@ impl Session {
                 wants_writable: false,
                 is_cut_off: false,
                 is_pulled: false,
+                may_fail_reads: false,
                 arrived: 0,
             },
             theirs,
@@ -192,6 +199,9 @@ impl Session {
 
     /// Where its events come from, for people.
     pub(crate) fn source_name(&self) -> &'static str {
+        if self.scripted_watches > 0 {
+            return "script";
+        }
         let in_trees = self.observed_watches > self.marked_watches;
         match (in_trees, self.marked_watches > 0, &self.kernel) {
             (false, false, None) => "none yet",
@@ -286,6 +296,28 @@ impl Session {
         }
     }
 
+    /// Whether the program has to ask before each read, as that may be to fail.
+    pub(crate) fn set_may_fail_reads(&mut self, engine: &Engine, may_fail: bool) {
+        if std::mem::replace(&mut self.may_fail_reads, may_fail) != may_fail
+            && let Some(line) = &self.line
+        {
+            line.set_more(self.has_more(engine), self.has_doubts());
+        }
+    }
+
+    /// Is there anything that a program cannot see in the page?
+    fn has_doubts(&self) -> bool {
+        self.must_ask || self.is_kernel_late || self.may_fail_reads
+    }
+
+    /// Has something done to this group that no source tells.
+    pub(crate) fn tell(&mut self, tools: &mut Tools, act: impl FnOnce(&mut Engine, GroupId)) {
+        let length = self.begin_to_tell(&mut tools.engine, false);
+        act(&mut tools.engine, self.group);
+        self.forget_ended(tools);
+        self.end_telling(tools, length);
+    }
+
     /// Whether a tree has to be asked whether there is [anything](Self::will_be_told) left.
     pub(crate) fn must_ask(&self) -> bool {
         self.must_ask
@@ -332,6 +364,7 @@ impl Session {
         if is_observed(object) {
             self.observed_watches -= 1;
             self.marked_watches -= usize::from(is_numbered(object));
+            self.scripted_watches -= usize::from(is_scripted(object));
         }
     }
 
@@ -340,6 +373,7 @@ impl Session {
         if let Some(line) = &self.line
             && self.window.is_empty()
             && !self.must_ask
+            && !self.may_fail_reads
             && tools.engine.queue_len(self.group) == 1
         {
             // Sending wakes a reader, who may run before this cycle has ended.
@@ -368,7 +402,7 @@ impl Session {
             edges = edges.saturating_sub(1);
         }
         if let Some(line) = &self.line {
-            line.set_more(self.has_more(&tools.engine), self.must_ask || self.is_kernel_late);
+            line.set_more(self.has_more(&tools.engine), self.has_doubts());
         }
     }
 
@@ -426,6 +460,7 @@ impl Session {
             self.paths.insert(object, path);
             self.observed_watches += 1;
             self.marked_watches += usize::from(is_numbered(object));
+            self.scripted_watches += usize::from(is_scripted(object));
             self.will_be_told(&tools.engine);
         }
         Ok(added)

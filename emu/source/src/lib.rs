@@ -1,7 +1,8 @@
 //! Where file-system events come from.
 //!
 //! Each source turns what it sees into the core's terms: `inotify`, a kernel instance behind each group, whose watch descriptors are
-//! translated; `fuse`, a file system of our own, which sees each operation; `fanotify`, marks on file systems or inodes.
+//! translated; `fuse`, a file system of our own, which sees each operation; `fanotify`, marks on file systems or inodes; `script`, nothing but
+//! what a test says.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod fanotify;
@@ -10,3 +11,4 @@ pub mod inotify;
 pub mod kernel_handle;
 pub mod mountinfo;
 pub mod rights;
+pub mod script;

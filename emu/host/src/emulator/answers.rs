@@ -10,6 +10,7 @@ use uinotify_wire::{Reply, Request, RequestKind};
 use super::Emulator;
 use crate::closer::close_apart;
 use crate::config::{SetNextWd, Sources};
+use crate::fault::Call;
 use crate::paths;
 use crate::reply::{error, is_path_only};
 use crate::sender::with_rights_of;
@@ -33,6 +34,10 @@ impl Emulator {
             drop(objects);
             others.into_iter().for_each(close_apart);
             return added.map_or_else(error, |wd| Reply::value(wd.0));
+        }
+        if let Some(fault) = self.fault_of(id, request) {
+            descriptors.into_iter().for_each(close_apart);
+            return error(fault);
         }
         let tools = &mut self.tools;
         let Some(session) = self.sessions.get_mut(&id) else { return error(Errno::EIO) };
@@ -95,6 +100,10 @@ impl Emulator {
     fn add_watch(&mut self, id: u64, object: BorrowedFd<'_>, bits: u32, path: &[u8]) -> Result<Wd, Errno> {
         let mask = AddMask::new(bits).map_err(errno)?;
         mask.check_combination().map_err(errno)?;
+        if let Some(refusal) = self.faults.of_call(Call::AddWatch, id, path) {
+            self.burn_like_linux(id, object, path, refusal);
+            return Err(refusal);
+        }
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
         let group = session.group;
         let noted = paths::noted(path, object);
@@ -104,6 +113,9 @@ impl Emulator {
         }
         if self.config.sources == Sources::Fanotify {
             return self.add_marked_watch(id, object, (mask, bits), path);
+        }
+        if self.config.sources == Sources::Script {
+            return self.add_scripted_watch(id, object, mask, path);
         }
         self.ensure_kernel(id, paths::written(path))?;
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;

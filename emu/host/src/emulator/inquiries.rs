@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use uinotify_core::ObjectId;
 use uinotify_source::fanotify::is_numbered;
+use uinotify_source::script::Identity;
 use uinotify_wire::{LimitFile, Reply, Request, RequestKind};
 
 use super::Emulator;
@@ -42,6 +43,9 @@ impl Emulator {
 
     /// By what people know an object that is observed.
     pub(super) fn shown(&self, object: ObjectId) -> Option<Shown> {
+        if let Some(Identity { device, inode, handle }) = self.script.known_by(object) {
+            return Some(Shown { inode: *inode, device: *device, handle: handle.clone() });
+        }
         if !is_numbered(object) {
             return self.trees.shown(object);
         }

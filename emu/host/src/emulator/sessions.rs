@@ -12,6 +12,7 @@ use uinotify_wire::{InstanceName, Reply, Request};
 use super::{Emulator, Token, say};
 use crate::config::{Admission, Sources};
 use crate::connection::Peer;
+use crate::fault::Call;
 use crate::frame;
 use crate::reply::error;
 use crate::session::{Session, errno, kernel_wd};
@@ -20,6 +21,13 @@ use crate::trees::is_observed;
 
 impl Emulator {
     pub(super) fn open_session(&mut self, key: usize, peer: Peer, request: &Request<'_>) {
+        if self.admits(peer, request.payload)
+            && let Some(fault) = self.faults.of_call(Call::Init, 0, b"")
+        {
+            let refusal = Reply { flags: Reply::FINAL, ..error(fault) };
+            self.reply_on_connection(key, &refusal, Vec::new());
+            return self.drop_connection(key);
+        }
         let result = self.try_open_session(key, peer, request);
         let Some(connection) = self.connections.get(key) else { return };
         let sent = match &result {
@@ -88,6 +96,7 @@ impl Emulator {
         self.sessions.insert(id, session);
         self.groups.insert(group, id);
         self.sessions_made = id;
+        self.give_faults(id);
         self.tell(&|| format!("instance {id} for process {} by {source}", peer.pid));
         Ok(theirs)
     }
@@ -99,7 +108,7 @@ impl Emulator {
         match self.config.sources {
             Sources::Auto => !shows_trees,
             Sources::Inotify => true,
-            Sources::Fuse | Sources::Fanotify => false,
+            Sources::Fuse | Sources::Fanotify | Sources::Script => false,
         }
     }
 
@@ -153,6 +162,7 @@ impl Emulator {
         let Some(session) = self.sessions.remove(&id) else { return };
         self.tell(&|| format!("instance {id} ended"));
         self.lulls.forget(id);
+        self.faults.forget(id);
         // A program may keep the kernel instance open, so that closing it would not take it out.
         if let Some(kernel) = session.kernel() {
             let _ = self.epoll.delete(kernel);

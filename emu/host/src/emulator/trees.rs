@@ -8,6 +8,7 @@ use nix::sys::epoll::EpollFlags;
 use uinotify_core::{FsEvent, ObjectId};
 use uinotify_source::fanotify::is_numbered;
 use uinotify_source::fuse::{Device, MountNumber, Served};
+use uinotify_source::script::is_scripted;
 
 use super::{Emulator, Token, say};
 use crate::announcement;
@@ -132,6 +133,8 @@ impl Emulator {
         for object in std::mem::take(&mut self.tools.unwatched) {
             if is_numbered(object) {
                 self.unmark(object);
+            } else if is_scripted(object) {
+                self.forget_scripted(object);
             } else {
                 self.trees.let_go(object);
             }

@@ -50,6 +50,18 @@ impl Information {
         self.text.lines().filter_map(|line| split_watch(line).map(|(wd, _)| wd)).collect()
     }
 
+    /// What each wd watches: number of the inode, and its file system as `stat(2)` has it, but where a file system (btrfs,
+    /// overlayfs) tells `stat` of another.
+    pub fn inodes(&self) -> impl Iterator<Item = (KernelWd, (u64, u64))> {
+        self.text.lines().filter_map(|line| {
+            let (wd, rest) = split_watch(line)?;
+            let field = |name| rest.split(' ').find_map(|part| u64::from_str_radix(part.strip_prefix(name)?, 16).ok());
+            let (inode, device) = (field("ino:")?, field("sdev:")?);
+            // The kernel's own form: twenty bits of minor number.
+            Some((wd, (libc::makedev((device >> 20) as u32, (device & 0xf_ffff) as u32), inode)))
+        })
+    }
+
     /// The text for the descriptor of a program that has `flags`, in which the kernel's watches are shown as the program knows
     /// them; those that it does not know are left out. The rest is as this kernel prints it.
     #[must_use]
@@ -105,6 +117,13 @@ mod tests {
     fn living_watches_are_hexadecimal() {
         let living = information().living();
         assert_eq!(living, BTreeSet::from([KernelWd(0x34d_71d6), KernelWd(2), KernelWd(1)]));
+    }
+
+    #[test]
+    fn inodes_are_those_of_stat() {
+        let inodes: Vec<_> = information().inodes().collect();
+        let device = libc::makedev(7, 0);
+        assert_eq!(inodes, [(KernelWd(0x34d_71d6), (device, 0x11)), (KernelWd(2), (device, 0xb)), (KernelWd(1), (device, 0xa))]);
     }
 
     #[test]
