@@ -9,15 +9,15 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use uinotify_host::{LimitOverrides, Mode, SetNextWd, Sources};
+use uinotify_host::{LimitOverrides, Mode, Profile, SetNextWd, Sources};
 
 use crate::notice::notice;
 use crate::run::EXIT_OWN_ERROR;
 use crate::settings::Settings;
 use crate::tree::Tree;
 use crate::{
-    barrier, checkpoint, criu, dump, emulate, env, fdinfo, images, mount, number, process, ps, restore, run, serve,
-    shim_file,
+    barrier, checkpoint, criu, cursor, dump, emulate, env, faults, fdinfo, images, inject, mount, number, process, ps,
+    restore, run, serve, shim_file, wait,
 };
 
 /// Exit status of a command other than `run` that has failed.
@@ -64,6 +64,16 @@ enum Command {
     ///
     /// Without --socket it is asked of the emulator that UINOTIFY_SOCKET names, or of all emulators of this user.
     Barrier(BarrierArguments),
+    /// Have something happen to a path, as far as programs under an emulator are told
+    Inject(inject::Arguments),
+    /// Wait until somebody watches a path: for tests, instead of sleeping
+    Wait(wait::Arguments),
+    /// Set the number of the next watch descriptor of an instance that is open
+    Setnextwd(cursor::SetArguments),
+    /// Print the number of the next watch descriptor of an instance that is open
+    Getnextwd(cursor::GetArguments),
+    /// Have calls fail, and events lost or late, from now on in an emulator that is running (docs/testbed.md)
+    Fault(faults::Arguments),
     /// Print /proc/PID/fdinfo/FD of emulated inotify descriptors, as the process sees it
     Fdinfo(FdinfoArguments),
     /// Write all that there is of emulated inotify instances as a checkpoint (JSON), while their programs go on
@@ -101,9 +111,18 @@ struct EmulatorArguments {
     #[arg(long, value_name = "NAME=N", value_delimiter = ',', value_parser = limit)]
     limit: Vec<Limit>,
 
-    /// What ioctl(INOTIFY_IOC_SETNEXTWD) does: work, or fail as on a kernel without it
-    #[arg(long, value_enum, value_name = "ANSWER", default_value_t = SetNextWdAnswer::Ok)]
-    setnextwd: SetNextWdAnswer,
+    /// What ioctl(INOTIFY_IOC_SETNEXTWD) does: work, or fail as on a kernel without it. Without this option it works, and
+    /// fails with ENOTTY under --profile el7
+    #[arg(long, value_enum, value_name = "ANSWER")]
+    setnextwd: Option<SetNextWdAnswer>,
+
+    /// Which Linux is shown, where kernels differ (docs/semantics.md, PROFILE): the one of today without this option, and for
+    /// `restore` that of the checkpoint
+    #[arg(long, value_enum, value_name = "PROFILE")]
+    profile: Option<ProfileArgument>,
+
+    #[command(flatten)]
+    faults: faults::PlanArguments,
 
     /// Say what is set up
     #[arg(short, long)]
@@ -200,7 +219,7 @@ struct RestoreArguments {
     missing: MissingArgument,
 
     /// Rebuild in the server at this path
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["source", "next_wd", "limit", "setnextwd"])]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["source", "next_wd", "limit", "setnextwd", "profile"])]
     socket: Option<PathBuf>,
 
     #[command(flatten)]
@@ -403,6 +422,14 @@ enum SetNextWdAnswer {
     Einval,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ProfileArgument {
+    /// The one of today
+    Native,
+    /// RHEL 7's 3.10: no INOTIFY_IOC_SETNEXTWD, no IN_MASK_CREATE, its fdinfo and its events
+    El7,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Limit {
     Watches(u32),
@@ -441,11 +468,16 @@ impl From<EmulatorArguments> for Settings {
             },
             next_wd: arguments.next_wd,
             limits,
-            setnextwd: match arguments.setnextwd {
+            setnextwd: arguments.setnextwd.map(|answer| match answer {
                 SetNextWdAnswer::Ok => SetNextWd::Ok,
                 SetNextWdAnswer::Enotty => SetNextWd::NotTty,
                 SetNextWdAnswer::Einval => SetNextWd::Inval,
-            },
+            }),
+            profile: arguments.profile.map(|profile| match profile {
+                ProfileArgument::Native => Profile::Native,
+                ProfileArgument::El7 => Profile::El7,
+            }),
+            faults: arguments.faults.into(),
             verbose: arguments.verbose,
             mode: Mode::default(),
         }
@@ -553,6 +585,11 @@ pub fn main() -> ExitCode {
         Command::Umount(arguments) => exit_code(mount::unmount(&arguments.point, arguments.lazy)),
         Command::Ps(arguments) => exit_code(ps::ps(arguments.json, arguments.socket.as_deref())),
         Command::Barrier(arguments) => exit_code(barrier::barrier(arguments.socket.as_deref())),
+        Command::Inject(arguments) => exit_code(inject::inject(&arguments)),
+        Command::Wait(arguments) => exit_code(wait::wait(&arguments)),
+        Command::Setnextwd(arguments) => exit_code(cursor::set(&arguments)),
+        Command::Getnextwd(arguments) => exit_code(cursor::get(&arguments)),
+        Command::Fault(arguments) => exit_code(faults::fault(&arguments)),
         Command::Fdinfo(arguments) => exit_code(fdinfo::fdinfo(arguments.pid, arguments.fd)),
         Command::Dump(arguments) => exit_code(dump::run(arguments)),
         Command::Restore(arguments) => status_or_own_error(restore::run(&arguments.into())),

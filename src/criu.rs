@@ -187,7 +187,9 @@ fn restore_with(program: &Path, images: &Path, options: &Options) -> anyhow::Res
     // SAFETY: this process has one thread. What the library would hold in CRIU stands in its way.
     unsafe { std::env::set_var("UINOTIFY_SETTLE", "request") };
     let cap = options.seconds_max.map(|seconds| Cap::start(seconds, checkpoint.as_ref())).transpose()?;
-    let under = run::Options { settings: options.settings.clone(), strict: true, trees: Vec::new(), command };
+    let profile = options.settings.profile.or(checkpoint.as_ref().map(|checkpoint| checkpoint.profile.into()));
+    let settings = Settings { profile, ..options.settings.clone() };
+    let under = run::Options { settings, strict: true, trees: Vec::new(), command };
     // CRIU keeps what it has found out only where /run is in memory. What the kernel can do is not what an emulator can.
     let _ = fs::remove_file(FEATURES);
     let result = run::run(&under);

@@ -77,8 +77,9 @@ pub fn run(options: &Options) -> anyhow::Result<u8> {
             prepare(&address.borrowed()).and_then(|handed| execute(options, socket.as_os_str(), handed))
         }
         None => {
+            let profile = options.settings.profile.or(Some(checkpoint.profile.into()));
             let under = run::Options {
-                settings: options.settings.clone(),
+                settings: Settings { profile, ..options.settings.clone() },
                 strict: false,
                 trees: Vec::new(),
                 command: options.command.clone(),

@@ -1,6 +1,7 @@
 //! What an emulator is told on the command line.
 
-use uinotify_host::{Admission, Config, Lifetime, LimitOverrides, Mode, SetNextWd, Sources};
+use uinotify_host::fault::FaultPlan;
+use uinotify_host::{Admission, Config, Lifetime, LimitOverrides, Mode, Profile, SetNextWd, Sources};
 
 use crate::notice::notice;
 use crate::number::show_watch_descriptor;
@@ -16,18 +17,28 @@ pub struct Settings {
     pub next_wd: Option<i32>,
     /// Limits in place of the kernel's.
     pub limits: LimitOverrides,
-    /// How `INOTIFY_IOC_SETNEXTWD` is answered.
-    pub setnextwd: SetNextWd,
+    /// Calls that fail, and events that are lost or late.
+    pub faults: FaultPlan,
+    /// How `INOTIFY_IOC_SETNEXTWD` is answered; as the profile has it if not given.
+    pub setnextwd: Option<SetNextWd>,
+    /// Which Linux is shown; the one of today if not given.
+    pub profile: Option<Profile>,
     /// Say on standard error what is set up.
     pub verbose: bool,
 }
 
 impl Settings {
     pub(crate) fn config(&self, admission: Admission, lifetime: Lifetime, command: Vec<String>) -> Config {
+        let profile = self.profile.unwrap_or_default();
         Config {
             next_wd: self.next_wd,
             limits: self.limits,
-            setnextwd: self.setnextwd,
+            faults: self.faults.clone(),
+            setnextwd: self.setnextwd.unwrap_or(match profile {
+                Profile::Native => SetNextWd::Ok,
+                Profile::El7 => SetNextWd::NotTty,
+            }),
+            profile,
             sources: self.sources,
             mode: self.mode,
             admission,
@@ -46,12 +57,18 @@ impl Settings {
             Sources::Fanotify => "source fanotify",
             Sources::Script => "source script",
         });
+        if self.profile == Some(Profile::El7) {
+            notice("profile el7");
+        }
         notice(format_args!(
             "limits watches={} instances={} queue={}",
             limit(self.limits.watches_max),
             limit(self.limits.instances_max),
             limit(self.limits.queue_events_max),
         ));
+        for rule in &self.faults.rules {
+            notice(format_args!("fault {rule}"));
+        }
         if let Some(wd) = self.next_wd {
             notice(format_args!("next wd {}", show_watch_descriptor(wd)));
         }

@@ -77,6 +77,7 @@ fn main() -> ExitCode {
         Trial::test("run::next_wd_is_the_first_number", emulation::next_wd_is_the_first_number),
         Trial::test("run::limits_are_the_programs", emulation::limits_are_the_programs),
         Trial::test("run::setnextwd_answers_as_told", emulation::setnextwd_answers_as_told),
+        Trial::test("run::an_old_kernel_is_shown", emulation::an_old_kernel_is_shown),
         Trial::test("run::nested_runs_use_the_inner_emulator", emulation::nested_runs_use_the_inner_emulator),
         Trial::test("run::nested_runs_keep_the_settings", emulation::nested_runs_keep_the_settings),
         Trial::test("ps::groups_and_watches_are_shown", ps::groups_and_watches_are_shown),

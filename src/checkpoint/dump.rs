@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use uinotify_host::query_checkpoint;
-use uinotify_images::checkpoint::{Checkpoint, Profile};
+use uinotify_images::Checkpoint;
 
 use super::holders::{self, Held};
 use super::object::{Search, Whereabouts};
@@ -31,7 +31,7 @@ pub enum Selection {
 /// # Errors
 ///
 /// There is no such process or instance, or this user may not look at it; an emulator that should know it does not answer; several
-/// have an instance of that number.
+/// have an instance of that number, or show different kernels.
 pub fn dump(selection: &Selection, socket: Option<&Path>) -> anyhow::Result<Checkpoint> {
     let mut held = Vec::new();
     if let Selection::Processes(pids) = selection {
@@ -71,9 +71,16 @@ pub fn dump(selection: &Selection, socket: Option<&Path>) -> anyhow::Result<Chec
             several => bail!("{} emulators have an instance {id}: say which with --socket", several.len()),
         },
     }
+    found.retain(|checkpoint| !checkpoint.instances.is_empty());
+    let profile = found.first().map(|checkpoint| checkpoint.profile).unwrap_or_default();
+    if found.iter().any(|checkpoint| checkpoint.profile != profile) {
+        bail!(
+            "their emulators show different kernels (--profile): dump the instances of each by itself, with --socket"
+        );
+    }
     let cookie = found.iter().map(|checkpoint| checkpoint.cookie).max().unwrap_or(0);
     let instances = found.into_iter().flat_map(|checkpoint| checkpoint.instances).collect();
-    let mut checkpoint = Checkpoint::new(Profile::Native, cookie, instances);
+    let mut checkpoint = Checkpoint::new(profile, cookie, instances);
     complete(&mut checkpoint, &held);
     Ok(checkpoint)
 }

@@ -16,7 +16,8 @@ use super::object::{Finding, Found, Lost, Missing, Search, Whereabouts, errno_of
 /// By which calls watches get their numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Via {
-    /// `INOTIFY_IOC_SETNEXTWD` before each watch, in the order in which the watches were made: nothing is lost.
+    /// The cursor is set before each watch, in the order in which the watches were made, whatever kernel programs are shown: nothing
+    /// is lost.
     #[default]
     Exact,
     /// As CRIU does it where the kernel has the ioctl: the same in ascending order of the numbers.
@@ -327,8 +328,10 @@ impl Walk<'_> {
         let Watch { wd, mask, .. } = *watch;
         let failed = |call| move |error: io::Error| RestoreError::Watch { wd, call, errno: errno_of(&error) };
         let mask = asked_for(mask);
-        if via != Via::Loop {
-            self.client.set_cursor(wd).map_err(failed("INOTIFY_IOC_SETNEXTWD"))?;
+        match via {
+            Via::Exact => self.client.place_cursor(wd).map_err(failed("the cursor"))?,
+            Via::Ioctl => self.client.set_cursor(wd).map_err(failed("INOTIFY_IOC_SETNEXTWD"))?,
+            Via::Loop => {}
         }
         loop {
             let got = self.client.add_watch(object.as_fd(), path, mask).map_err(failed("inotify_add_watch"))?;

@@ -113,7 +113,10 @@ pub(super) fn numbers_come_round() -> Outcome {
     let near = room.end(&mut room.uinotify(&["restore", file.to_str().ok_or("a path")?, "--via", "loop", "--verify"]));
     assert_eq!(near.status, Some(0), "{}", near.stderr);
     assert!(near.stderr.contains("1 watches, 299 steps"), "{}", near.stderr);
-    let without = room.end(&mut room.uinotify(&["restore", file.to_str().ok_or("a path")?, "--setnextwd", "enotty"]));
+    let file = file.to_str().ok_or("a path")?;
+    let exact = room.end(&mut room.uinotify(&["restore", file, "--verify", "--setnextwd", "enotty"]));
+    assert_eq!(exact.status, Some(0), "{}", exact.stderr);
+    let without = room.end(&mut room.uinotify(&["restore", file, "--via", "ioctl", "--setnextwd", "enotty"]));
     assert_eq!(without.status, Some(125));
     assert!(without.stderr.contains("wd 0x12c: INOTIFY_IOC_SETNEXTWD: "), "{}", without.stderr);
     Ok(())

@@ -42,6 +42,38 @@ pub(super) fn setnextwd_answers_as_told() -> Outcome {
     Ok(())
 }
 
+/// PROFILE-8
+pub(super) fn an_old_kernel_is_shown() -> Outcome {
+    let room = Room::new();
+    let answer = |options: &[&str]| {
+        let ended = room.run(options, &helper_command(&["setnextwd", "77"]));
+        assert_eq!(ended.status, Some(0), "{}", ended.stderr);
+        ended.stdout.trim_end().to_owned()
+    };
+    assert_eq!(answer(&["--profile", "native"]), "wd 77");
+    assert_eq!(answer(&["--profile", "el7"]), format!("errno {}", libc::ENOTTY));
+    assert_eq!(answer(&["--profile", "el7", "--setnextwd", "ok"]), "wd 77");
+
+    // It goes with a checkpoint.
+    let (checkpoint, watched) = (room.path("checkpoint"), room.path("watched"));
+    fs::create_dir(&watched)?;
+    let (checkpoint, watched) = (checkpoint.to_str().ok_or("UTF-8")?, watched.to_str().ok_or("UTF-8")?);
+    let dump = format!("exec {} dump --pid $PPID -o {checkpoint}", env!("CARGO_BIN_EXE_uinotify"));
+    let hold = [&helper_command(&["hold-while", watched])[..], &["sh", "-c", &dump]].concat();
+    let ended = room.run(&["--profile", "el7", "--next-wd", "55"], &hold);
+    assert_eq!((ended.status, &*ended.stderr), (Some(0), ""));
+    assert!(fs::read_to_string(checkpoint)?.contains("\"profile\": \"el7\""));
+    let restored = |options: &[&str]| {
+        let arguments = [&["restore", checkpoint], options, &["--verify", "--"], &helper_command(&["setnextwd", "77"])];
+        let ended = room.end(&mut room.uinotify(&arguments.concat()));
+        assert_eq!((ended.status, &*ended.stderr), (Some(0), ""));
+        ended.stdout.trim_end().to_owned()
+    };
+    assert_eq!(restored(&[]), format!("errno {}", libc::ENOTTY));
+    assert_eq!(restored(&["--profile", "native"]), "wd 77");
+    Ok(())
+}
+
 pub(super) fn nested_runs_use_the_inner_emulator() -> Outcome {
     let room = Room::new();
     let folder = room.path("watched");

@@ -26,6 +26,7 @@ pub(super) fn main(arguments: &[String]) -> ExitCode {
         ["signals", count] => signals(count, None),
         ["signals", count, to_group] => signals(count, Some(to_group)),
         ["hold", folder] => hold(Path::new(folder)),
+        ["hold-while", folder, ref command @ ..] => hold_while(Path::new(folder), command),
         ["take", fd, folder] => take(fd.parse().expect("a number"), Path::new(folder)),
         ["leave", folder] => leave(folder),
         ["watch", folder] => watch(Path::new(folder)),
@@ -130,6 +131,14 @@ fn hold(folder: &Path) {
     let name = String::from_utf8_lossy(&buffer[16..length]);
     let (wd, mask) = (i32::from_ne_bytes(number(0)), u32::from_ne_bytes(number(4)));
     say(&format!("wd {wd} mask {mask:#x} name {}", name.trim_end_matches('\0')));
+}
+
+/// Watches `folder` while a command runs, whose parent this process is.
+fn hold_while(folder: &Path, command: &[&str]) {
+    let inotify = init().expect("an instance");
+    add_watch(&inotify, folder).expect("a watch");
+    let status = Command::new(command[0]).args(&command[1..]).status().expect("it starts");
+    assert!(status.success(), "{status}");
 }
 
 /// Reads from an instance that is open already: what is unread, and what is made then. Watches `/`.

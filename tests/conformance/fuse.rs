@@ -51,9 +51,10 @@ pub(crate) const DIFFERENT: &[Different] = &[
 ];
 
 /// The emulator with `folder` shown through its file system.
-pub(crate) fn kind(executor: PathBuf, folder: &std::path::Path) -> Kind {
+pub(crate) fn kind(executor: PathBuf, folder: &std::path::Path, further: &[&str]) -> Kind {
     let arguments = ["--source".into(), "fuse".into(), "--tree".into(), folder.into()];
-    Kind::emulated(executor, env!("CARGO_BIN_EXE_uinotify").into(), arguments.into()).folder(folder.into())
+    let arguments = arguments.into_iter().chain(further.iter().map(Into::into)).collect();
+    Kind::emulated(executor, env!("CARGO_BIN_EXE_uinotify").into(), arguments).folder(folder.into())
 }
 
 pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -> Vec<Trial> {
@@ -72,8 +73,12 @@ pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -
 
 /// A case that was renamed would take its difference with it.
 fn differences_are_of_cases() -> Result<(), Failed> {
+    are_of_cases(DIFFERENT)
+}
+
+pub(crate) fn are_of_cases(table: &[Different]) -> Result<(), Failed> {
     let names: Vec<_> = cases().iter().map(|case| case.name).collect();
-    match DIFFERENT.iter().find(|(name, ..)| !names.contains(name)) {
+    match table.iter().find(|(name, ..)| !names.contains(name)) {
         Some((name, ..)) => Err(format!("no such case: {name}").into()),
         None => Ok(()),
     }
@@ -81,11 +86,21 @@ fn differences_are_of_cases() -> Result<(), Failed> {
 
 fn check(subjects: &Subjects, case: &Case) -> Result<(), Failed> {
     let (native, sandboxed) = subjects.run_in_sandbox(&case.list);
-    let (id, expected) = DIFFERENT
+    check_different(case, &native, &sandboxed, &[DIFFERENT])
+}
+
+/// What differs is what the first of these tables that has the case says.
+pub(crate) fn check_different(
+    case: &Case,
+    native: &Trace,
+    sandboxed: &Trace,
+    tables: &[&[Different]],
+) -> Result<(), Failed> {
+    let (id, expected) = tables
         .iter()
-        .find(|(name, ..)| *name == case.name)
+        .find_map(|table| table.iter().find(|(name, ..)| *name == case.name))
         .map_or(("", &[][..]), |(_, id, expected)| (id, expected));
-    let found = differences(&native, &sandboxed);
+    let found = differences(native, sandboxed);
     let expected: Vec<_> = expected.iter().map(|(index, shown)| (*index, (*shown).to_owned())).collect();
     let finished = native.end == End::Finished && sandboxed.end == End::Finished;
     if found == expected && finished {
@@ -97,8 +112,8 @@ fn check(subjects: &Subjects, case: &Case) -> Result<(), Failed> {
     }
     text += &format!(
         "])\n--- native\n{}--- in the sandbox\n{}",
-        show::trace(&case.list, &native),
-        show::trace(&case.list, &sandboxed)
+        show::trace(&case.list, native),
+        show::trace(&case.list, sandboxed)
     );
     Err(text.into())
 }

@@ -15,6 +15,7 @@ mod add;
 mod allocator;
 mod checkpoint;
 mod descriptor;
+mod el7;
 mod entry;
 mod file;
 mod fuse;
@@ -54,6 +55,10 @@ struct Subjects {
     emulated: Pool,
     /// The emulator whose events come from a file system of its own, and the directory that is seen through that.
     sandboxed: Pool,
+    /// The same, which shows programs the kernel of RHEL 7.
+    old: Pool,
+    /// The emulator on the kernel's inotify, which shows the same.
+    old_kernel: Pool,
     _sandbox: TempDir,
 }
 
@@ -65,7 +70,10 @@ impl Subjects {
             .prefix("uinotify-conformance-")
             .permissions(std::fs::Permissions::from_mode(0o1777))
             .tempdir()?;
-        let sandboxed = fuse::kind(executor.clone(), sandbox.path());
+        let sandboxed = fuse::kind(executor.clone(), sandbox.path(), &[]);
+        let old = fuse::kind(executor.clone(), sandbox.path(), &["--profile", "el7"]);
+        let arguments = ["--source", "inotify", "--profile", "el7"].map(Into::into);
+        let old_kernel = Kind::emulated(executor.clone(), env!("CARGO_BIN_EXE_uinotify").into(), arguments.into());
         let emulated = match std::env::var("UINOTIFY_AGAINST").as_deref() {
             Ok("kernel") => native.clone(),
             _ => Kind::emulated(
@@ -77,6 +85,8 @@ impl Subjects {
         Ok(Self {
             native: Pool::new(native),
             emulated: Pool::new(emulated),
+            old: Pool::new(old),
+            old_kernel: Pool::new(old_kernel),
             sandboxed: Pool::new(sandboxed),
             _sandbox: sandbox,
         })
@@ -90,6 +100,16 @@ impl Subjects {
     /// What the kernel and the emulator in its sandbox show.
     fn run_in_sandbox(&self, list: &List) -> (Trace, Trace) {
         at_once(&self.native, &self.sandboxed, list)
+    }
+
+    /// What the kernel shows, and the emulator in its sandbox that shows the kernel of RHEL 7.
+    fn run_beside_old(&self, list: &List) -> (Trace, Trace) {
+        at_once(&self.native, &self.old, list)
+    }
+
+    /// The same on the source `inotify`.
+    fn run_beside_old_kernel(&self, list: &List) -> (Trace, Trace) {
+        at_once(&self.native, &self.old_kernel, list)
     }
 
     /// What the kernel shows twice.
@@ -142,6 +162,7 @@ fn main() -> Result<ExitCode> {
     trials.extend(random::trials(&subjects, &mut unmet, arguments.list));
     trials.extend(model::trials(&subjects, &mut unmet));
     trials.extend(fuse::trials(&subjects, &mut unmet, arguments.list));
+    trials.extend(el7::trials(&subjects, &mut unmet, arguments.list));
     trials.extend(rules::trials(&subjects, &mut unmet));
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Not `exit`: the subjects end when they are dropped.

@@ -15,7 +15,7 @@ use uinotify_harness::{list, show};
 use crate::words::{blocking_group, both};
 use crate::{Subjects, Unmet, cases};
 
-const RULES: &str = include_str!("../../docs/semantics.md");
+pub(crate) const RULES: &str = include_str!("../../docs/semantics.md");
 
 pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet) -> Vec<Trial> {
     let runnable: Vec<_> =

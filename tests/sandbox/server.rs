@@ -277,6 +277,14 @@ fn show(event: &FsEvent<'_>) -> String {
     };
     match event {
         FsEvent::Open { subject, exec } => format!("open {}{}", of(subject), if *exec { " exec" } else { "" }),
+        FsEvent::OpenTruncated { subject, change } => {
+            let cleared = if change.mode { " mode" } else { "" };
+            format!("open {}, change {}: size{cleared}", of(subject), of(subject))
+        }
+        FsEvent::Allocate(subject) => format!("allocate {}", of(subject)),
+        FsEvent::Splice { subject, writes } => {
+            format!("splice {} {}", if *writes { "to" } else { "from" }, of(subject))
+        }
         FsEvent::Access(subject) => format!("access {}", of(subject)),
         FsEvent::Modify(subject) => format!("modify {}", of(subject)),
         FsEvent::Close { subject, writable } => {

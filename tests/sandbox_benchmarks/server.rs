@@ -66,7 +66,7 @@ impl Watches {
     fn new(is_watched: bool) -> Result<Self> {
         /// The root's number.
         const ROOT: ObjectId = ObjectId(1);
-        let mut engine = Engine::new(Config { cookie_seed: 0 });
+        let mut engine = Engine::new(Config::default());
         let group = if is_watched {
             let group = engine.create_group(OwnerId(0), Limits::default()).context("a group")?;
             let mask = AddMask::new(Mask::IN_ALL_EVENTS.bits()).context("a mask")?;

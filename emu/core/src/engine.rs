@@ -13,6 +13,7 @@ use crate::group::Group;
 use crate::hook::FsEvent;
 use crate::index::{ObjectIndex, Place};
 use crate::mask::{AddMask, Mask};
+use crate::profile::Profile;
 use crate::queue::{EventQueue, Pushed};
 use crate::snapshot::{RestoreError, Snapshot};
 use crate::watches::{Watch, Watches};
@@ -40,6 +41,8 @@ pub struct ObjectId(pub u64);
 pub struct Config {
     /// The first cookie is one more (COOKIE-2). The kernel's own counter starts at 0.
     pub cookie_seed: u32,
+    /// Which Linux is shown.
+    pub profile: Profile,
 }
 
 /// Limits of a group: those of /proc/sys/fs/inotify (LIMIT-1, LIMIT-3, LIMIT-7).
@@ -128,6 +131,7 @@ pub struct Engine {
     pub(crate) objects: ObjectIndex,
     group_next: u64,
     owners: BTreeMap<OwnerId, Usage>,
+    pub(crate) profile: Profile,
     cookie: u32,
     /// A cookie was given out, or came with a snapshot.
     cookie_used: bool,
@@ -146,11 +150,18 @@ impl Engine {
             objects: ObjectIndex::default(),
             group_next: 1,
             owners: BTreeMap::new(),
+            profile: config.profile,
             cookie: config.cookie_seed,
             cookie_used: false,
             told_only: None,
             outputs: VecDeque::new(),
         }
+    }
+
+    /// Which Linux is shown.
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        self.profile
     }
 
     /// Makes a group: inotify_init(2).
@@ -187,12 +198,14 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// In this order: [`Errno::BadF`]; [`Errno::Inval`] for a contradictory mask (MASK-3); [`Errno::Exist`] (WATCH-4);
+    /// In this order: [`Errno::BadF`]; [`Errno::Inval`] for a contradictory mask (MASK-3), and for one that the shown kernel
+    /// does not know (PROFILE-1); [`Errno::Exist`] (WATCH-4);
     /// [`Errno::NoSpc`] if there is no number (WD-6), or if the owner has this group's `watches_max` watches: then the
     /// cursor has moved (LIMIT-3, WD-7).
     pub fn add_watch(&mut self, group: GroupId, object: ObjectId, mask: AddMask) -> Result<Added, Errno> {
         let group = self.groups.get_mut(&group).ok_or(Errno::BadF)?;
         mask.check_combination()?;
+        self.profile.check(mask)?;
         if let Some(wd) = self.objects.watch_of(group.place, object)
             && let Some(stored) = group.watches.mask_mut(wd)
         {
@@ -262,6 +275,7 @@ impl Engine {
     /// watch, the event is dropped (IGNORED-4).
     pub fn deliver(&mut self, group: GroupId, wd: Wd, delivery: Delivery<'_>) -> Option<Pushed> {
         let Delivery { mask, cookie, name, hidden, adjacent } = delivery;
+        let mask = self.profile.delivered(mask);
         if mask & Mask::IN_Q_OVERFLOW.bits() != 0 {
             return self.source_overflowed(group);
         }

@@ -79,19 +79,35 @@ pub struct Change {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FsEvent<'a> {
     /// A file or directory was opened (`fsnotify_open`), but not with O_PATH. Comes behind the [`Create`](Self::Create)
-    /// of a new file, and in front of the [`Change`](Self::Change) of O_TRUNC (Linux 3.10: behind it).
+    /// of a new file. With O_TRUNC, of a file that was there, it is [`OpenTruncated`](Self::OpenTruncated).
     Open {
         /// What was opened.
         subject: Subject<'a>,
         /// By an exec: no reader sees it, but it keeps this event from merging with an open that is none (MERGE-4).
         exec: bool,
     },
+    /// A file that was there was opened with O_TRUNC: [`Open`](Self::Open), and the [`Change`](Self::Change) of the truncation.
+    OpenTruncated {
+        /// What was opened.
+        subject: Subject<'a>,
+        /// The size, and the mode if set-user-ID bits were cleared.
+        change: Change,
+    },
     /// One or more bytes were read, or readv succeeded with whatever it gave (EVENT-18), or a directory was listed,
     /// also to its end (`fsnotify_access`).
     Access(Subject<'a>),
-    /// One or more bytes were written, or fallocate succeeded (`fsnotify_modify`). Not for truncation, which is a
-    /// [`Change`](Self::Change).
+    /// One or more bytes were written (`fsnotify_modify`). Not for truncation, which is a [`Change`](Self::Change).
     Modify(Subject<'a>),
+    /// fallocate succeeded: as [`Modify`](Self::Modify) since Linux 3.19.
+    Allocate(Subject<'a>),
+    /// One or more bytes went from the file to a pipe, or from a pipe to the file, by splice(2), which 3.10 does not tell. A source
+    /// may call it [`Access`](Self::Access) and [`Modify`](Self::Modify) where a Linux of today is shown.
+    Splice {
+        /// The file.
+        subject: Subject<'a>,
+        /// It was written to.
+        writes: bool,
+    },
     /// The last reference to an open file has gone (`fsnotify_close`), but not for one opened with O_PATH.
     Close {
         /// What was closed.
@@ -164,8 +180,11 @@ impl<'a> FsEvent<'a> {
         let entry = |entry: Entry<'a>| Entry { directory: map(entry.directory), ..entry };
         match self {
             Self::Open { subject: of, exec } => Self::Open { subject: subject(of), exec },
+            Self::OpenTruncated { subject: of, change } => Self::OpenTruncated { subject: subject(of), change },
             Self::Access(of) => Self::Access(subject(of)),
             Self::Modify(of) => Self::Modify(subject(of)),
+            Self::Allocate(of) => Self::Allocate(subject(of)),
+            Self::Splice { subject: of, writes } => Self::Splice { subject: subject(of), writes },
             Self::Close { subject: of, writable } => Self::Close { subject: subject(of), writable },
             Self::Change { subject: of, change } => Self::Change { subject: subject(of), change },
             Self::Create { entry: of, directory } => Self::Create { entry: entry(of), directory },
@@ -186,7 +205,8 @@ impl<'a> FsEvent<'a> {
             |subject: &Subject<'_>| [subject.entry.map(|entry| entry.directory), Some(subject.object.id), None, None];
         let objects = match self {
             Self::Open { subject, .. } | Self::Close { subject, .. } | Self::Change { subject, .. } => of(subject),
-            Self::Access(subject) | Self::Modify(subject) => of(subject),
+            Self::OpenTruncated { subject, .. } | Self::Splice { subject, .. } => of(subject),
+            Self::Access(subject) | Self::Modify(subject) | Self::Allocate(subject) => of(subject),
             Self::Create { entry, .. } | Self::Delete { entry, .. } => [Some(entry.directory), None, None, None],
             Self::Rename { moved, from, to, replaced } => {
                 let replaced = replaced.map(|object| object.id);

@@ -10,6 +10,7 @@ use crate::event::Event;
 use crate::hook::{Change, Entry, FsEvent, Kind, Object, Subject};
 use crate::index::Place;
 use crate::mask::Mask;
+use crate::profile::Profile;
 
 /// FS_OPEN_EXEC, which no reader sees (MERGE-4).
 const OPEN_EXEC: u32 = 0x1000;
@@ -60,12 +61,26 @@ impl Engine {
     pub fn observe(&mut self, event: FsEvent<'_>) {
         match event {
             FsEvent::Open { subject, exec } => {
-                let hidden = if exec { OPEN_EXEC } else { 0 };
+                // Since Linux 5.0 (PROFILE-5).
+                let hidden = if exec && self.profile != Profile::El7 { OPEN_EXEC } else { 0 };
                 let notice = Notice { hidden, ..through_file(Mask::IN_OPEN, &subject) };
                 self.tell_directory_and_object(&subject, notice);
             }
+            FsEvent::OpenTruncated { subject, change } => {
+                let opened = FsEvent::Open { subject, exec: false };
+                let truncated = FsEvent::Change { subject, change };
+                // 3.10 opens last (PROFILE-2).
+                let ordered = if self.profile == Profile::El7 { [truncated, opened] } else { [opened, truncated] };
+                ordered.into_iter().for_each(|event| self.observe(event));
+            }
             FsEvent::Access(subject) => self.transferred(Mask::IN_ACCESS, &subject),
             FsEvent::Modify(subject) => self.transferred(Mask::IN_MODIFY, &subject),
+            // No hooks in 3.10 (PROFILE-3).
+            FsEvent::Allocate(_) | FsEvent::Splice { .. } if self.profile == Profile::El7 => {}
+            FsEvent::Allocate(subject) => self.transferred(Mask::IN_MODIFY, &subject),
+            FsEvent::Splice { subject, writes } => {
+                self.transferred(if writes { Mask::IN_MODIFY } else { Mask::IN_ACCESS }, &subject);
+            }
             FsEvent::Close { subject, writable } => {
                 let mask = if writable { Mask::IN_CLOSE_WRITE } else { Mask::IN_CLOSE_NOWRITE };
                 self.tell_directory_and_object(&subject, through_file(mask, &subject));
@@ -86,7 +101,7 @@ impl Engine {
                 self.end_watches(object.id);
             }
             FsEvent::Unmount(object) => {
-                self.tell(object.id, Notice::of(of_kind(Mask::IN_UNMOUNT, object.kind == Kind::Directory)));
+                self.tell(object.id, Notice::of(self.self_event(Mask::IN_UNMOUNT, object)));
                 self.end_watches(object.id);
             }
             FsEvent::Overflow(object) => self.overflowed(object),
@@ -115,10 +130,10 @@ impl Engine {
     }
 
     /// `fsnotify_access`, `fsnotify_modify`. What goes through a special file is not in the directory's file system
-    /// (EVENT-8).
+    /// (EVENT-8); 3.10 does not ask (PROFILE-4).
     fn transferred(&mut self, mask: Mask, subject: &Subject<'_>) {
         let notice = through_file(mask, subject);
-        if subject.object.kind == Kind::Special {
+        if subject.object.kind == Kind::Special && self.profile != Profile::El7 {
             self.tell(subject.object.id, notice);
         } else {
             self.tell_directory_and_object(subject, notice);
@@ -139,7 +154,12 @@ impl Engine {
 
     /// `fsnotify_link_count` (EVENT-11).
     fn linked(&mut self, object: Object) {
-        self.tell(object.id, Notice::of(of_kind(Mask::IN_ATTRIB, object.kind == Kind::Directory)));
+        self.tell(object.id, Notice::of(self.self_event(Mask::IN_ATTRIB, object)));
+    }
+
+    /// What an object itself is told by its inode alone: 3.10 does not say then that it is a directory (PROFILE-6).
+    fn self_event(&self, mask: Mask, object: Object) -> Mask {
+        of_kind(mask, object.kind == Kind::Directory && self.profile != Profile::El7)
     }
 
     /// The directory first, with the name, then the object, without (EVENT-7, EVENT-9).

@@ -348,7 +348,7 @@ fn whole_mask_is_delivered() {
 fn cookies_count_up_and_wrap() {
     let mut engine = Engine::new(Config::default());
     assert_eq!([1, 2, 3], [(); 3].map(|()| engine.next_cookie()));
-    let mut engine = Engine::new(Config { cookie_seed: u32::MAX - 1 });
+    let mut engine = Engine::new(Config { cookie_seed: u32::MAX - 1, ..Config::default() });
     assert_eq!([u32::MAX, 0, 1], [(); 3].map(|()| engine.next_cookie()));
 }
 
@@ -497,7 +497,7 @@ fn snapshot_holds_everything() {
     assert!(snapshot.tail_is_latest);
     assert_eq!(snapshot.cookie, 2);
 
-    let mut engine = Engine::new(Config { cookie_seed: 77 });
+    let mut engine = Engine::new(Config { cookie_seed: 77, ..Config::default() });
     let group = engine.restore(OWNER, Snapshot::V1(snapshot.clone())).unwrap();
     assert_eq!(engine.snapshot(group), Ok(Snapshot::V1(snapshot)));
     assert_eq!(outputs(&mut engine), [Output::Readable(group)]);
@@ -580,7 +580,7 @@ fn restored_group_counts_for_its_owner() {
 #[test]
 fn cookies_of_a_busy_engine_are_not_given_again() {
     let restored = |used: u32, in_snapshot: u32| {
-        let mut engine = Engine::new(Config { cookie_seed: used.wrapping_sub(1) });
+        let mut engine = Engine::new(Config { cookie_seed: used.wrapping_sub(1), ..Config::default() });
         engine.next_cookie();
         let snapshot = SnapshotV1 { cookie: in_snapshot, ..full_snapshot() };
         engine.restore(OWNER, Snapshot::V1(snapshot)).unwrap();

@@ -1,8 +1,8 @@
 //! Who is told of a hook, what, and in which order.
 
 use uinotify_core::{
-    AddMask, Change, Config, Engine, Entry, FsEvent, GroupId, Kind, Limits, Mask, Object, ObjectId, OwnerId, Subject,
-    Wd,
+    AddMask, Change, Config, Delivery, Engine, Entry, Errno, FsEvent, GroupId, Kind, Limits, Mask, Object, ObjectId,
+    OwnerId, Profile, Subject, Wd,
 };
 
 const ALL: u32 = Mask::IN_ALL_EVENTS.bits();
@@ -35,7 +35,11 @@ struct Scene {
 impl Scene {
     /// A group with a watch on each object, wd 1 on the first.
     fn watching(masks: &[(Object, u32)]) -> Self {
-        let mut engine = Engine::new(Config::default());
+        Self::showing(Profile::Native, masks)
+    }
+
+    fn showing(profile: Profile, masks: &[(Object, u32)]) -> Self {
+        let mut engine = Engine::new(Config { profile, ..Config::default() });
         let group = engine.create_group(OwnerId(0), Limits::default()).unwrap();
         let mut scene = Self { engine, group };
         for &(object, mask) in masks {
@@ -291,4 +295,80 @@ fn what_a_source_has_lost_overflows_each_queue_once() {
     assert_eq!(scene.told(&lost), "-1:Q_OVERFLOW 1:ACCESS(f) 2:ACCESS");
     assert_eq!(scene.read(other), "-1:Q_OVERFLOW 1:ACCESS");
     assert_eq!(scene.read(unconcerned), "");
+}
+
+const BOTH: [Profile; 2] = [Profile::Native, Profile::El7];
+
+/// PROFILE-1
+#[test]
+fn an_old_kernel_knows_no_mask_create() {
+    let create = AddMask::new((Mask::IN_MASK_CREATE | Mask::IN_OPEN).bits()).unwrap();
+    let results = BOTH.map(|profile| {
+        let mut scene = Scene::showing(profile, &[]);
+        scene.engine.add_watch(scene.group, FILE.id, create).map(|added| added.wd)
+    });
+    assert_eq!(results, [Ok(Wd(1)), Err(Errno::Inval)]);
+}
+
+/// PROFILE-2
+#[test]
+fn an_old_kernel_truncates_before_it_opens() {
+    let change = Change { size: true, ..Change::default() };
+    let shown = BOTH.map(|profile| {
+        let mut scene = Scene::showing(profile, &[(DIRECTORY, ALL)]);
+        scene.told(&[FsEvent::OpenTruncated { subject: named(FILE), change }])
+    });
+    assert_eq!(shown, ["1:OPEN(f) 1:MODIFY(f)", "1:MODIFY(f) 1:OPEN(f)"]);
+}
+
+/// PROFILE-3
+#[test]
+fn an_old_kernel_tells_nothing_of_fallocate_and_splice() {
+    let subject = named(FILE);
+    let shown = BOTH.map(|profile| {
+        let mut scene = Scene::showing(profile, &[(DIRECTORY, ALL)]);
+        let splice = |writes| FsEvent::Splice { subject, writes };
+        scene.told(&[FsEvent::Allocate(subject), splice(false), splice(true)])
+    });
+    assert_eq!(shown, ["1:MODIFY(f) 1:ACCESS(f) 1:MODIFY(f)", ""]);
+}
+
+/// PROFILE-4
+#[test]
+fn an_old_kernel_tells_the_directory_of_special_files() {
+    let fifo = Object { kind: Kind::Special, ..FILE };
+    let shown = BOTH.map(|profile| {
+        let mut scene = Scene::showing(profile, &[(DIRECTORY, ALL), (fifo, ALL)]);
+        scene.told(&[FsEvent::Modify(named(fifo))])
+    });
+    assert_eq!(shown, ["2:MODIFY", "1:MODIFY(f) 2:MODIFY"]);
+}
+
+/// PROFILE-5
+#[test]
+fn an_old_kernel_does_not_mark_execs() {
+    let shown = BOTH.map(|profile| {
+        let mut scene = Scene::showing(profile, &[(FILE, ALL)]);
+        scene.told(&[false, true].map(|exec| FsEvent::Open { subject: named(FILE), exec }))
+    });
+    assert_eq!(shown, ["1:OPEN 1:OPEN", "1:OPEN"]);
+}
+
+/// PROFILE-6
+#[test]
+fn an_old_kernel_says_less_of_directories() {
+    let shown = BOTH.map(|profile| {
+        let mut scene = Scene::showing(profile, &[(DIRECTORY, ALL)]);
+        scene.told(&[FsEvent::LinkCount(DIRECTORY), FsEvent::Unmount(DIRECTORY)])
+    });
+    assert_eq!(shown, ["1:ATTRIB,ISDIR 1:UNMOUNT,ISDIR 1:IGNORED", "1:ATTRIB 1:UNMOUNT 1:IGNORED"]);
+    // From a kernel that has matched it.
+    let delivered = BOTH.map(|profile| {
+        let mut scene = Scene::showing(profile, &[(DIRECTORY, ALL)]);
+        for mask in [Mask::IN_UNMOUNT | Mask::IN_ISDIR, Mask::IN_ATTRIB | Mask::IN_ISDIR] {
+            scene.engine.deliver(scene.group, Wd(1), Delivery { mask: mask.bits(), ..Delivery::default() });
+        }
+        scene.read(scene.group)
+    });
+    assert_eq!(delivered, ["1:UNMOUNT,ISDIR 1:ATTRIB,ISDIR", "1:UNMOUNT 1:ATTRIB,ISDIR"]);
 }

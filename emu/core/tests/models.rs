@@ -337,7 +337,7 @@ struct Pair {
 impl Pair {
     fn new() -> Self {
         let mut pair = Self {
-            engine: Engine::new(Config { cookie_seed: u32::MAX - 2 }),
+            engine: Engine::new(Config { cookie_seed: u32::MAX - 2, ..Config::default() }),
             ids: Vec::new(),
             model: Vec::new(),
             cookie: u32::MAX - 2,
@@ -527,7 +527,7 @@ impl Pair {
 
     /// Moves every group through a snapshot into a new engine. The model notices nothing.
     fn migrate(&mut self) {
-        let mut fresh = Engine::new(Config { cookie_seed: self.cookie.wrapping_add(9) });
+        let mut fresh = Engine::new(Config { cookie_seed: self.cookie.wrapping_add(9), ..Config::default() });
         for (id, model) in self.ids.iter_mut().zip(&self.model) {
             let Some(model) = model else { continue };
             let snapshot = self.engine.snapshot(*id).unwrap();
@@ -535,7 +535,7 @@ impl Pair {
         }
         if fresh.groups().len() == 0 {
             // Nothing carried the counter.
-            fresh = Engine::new(Config { cookie_seed: self.cookie });
+            fresh = Engine::new(Config { cookie_seed: self.cookie, ..Config::default() });
         }
         let readable: Vec<Output> = std::iter::from_fn(|| fresh.poll_output()).collect();
         let groups = self.ids.iter().zip(&self.model);

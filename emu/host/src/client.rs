@@ -5,7 +5,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socketpair};
 use uinotify_images::Checkpoint;
-use uinotify_wire::{EVENT_BYTES_MAX, PLUG, REPLY_BYTES, REPLY_EVENTS_BYTES_MAX, Reply, Request, RequestKind};
+use uinotify_wire::{
+    EVENT_BYTES_MAX, PLUG, REBUILDS, REPLY_BYTES, REPLY_EVENTS_BYTES_MAX, Reply, Request, RequestKind,
+};
 
 use crate::fdinfo::{EmulatorAddress, misunderstood, receive_reply};
 use crate::frame;
@@ -83,8 +85,21 @@ impl Client {
     ///
     /// EINVAL for 0 and below; ENOTTY where the emulator shows a kernel without it.
     pub fn set_cursor(&self, wd: i32) -> io::Result<()> {
+        self.ask_for_cursor(wd, 0)
+    }
+
+    /// Sets the cursor also where the emulator shows a kernel without `INOTIFY_IOC_SETNEXTWD`.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL for 0 and below.
+    pub fn place_cursor(&self, wd: i32) -> io::Result<()> {
+        self.ask_for_cursor(wd, REBUILDS)
+    }
+
+    fn ask_for_cursor(&self, wd: i32, purpose: u32) -> io::Result<()> {
         let argument = u64::from(wd.cast_unsigned());
-        self.ask(&Request::new(RequestKind::SetCursor, argument, 0), &[]).map(drop)
+        self.ask(&Request::new(RequestKind::SetCursor, argument, purpose), &[]).map(drop)
     }
 
     /// Reads all events, and forgets them.

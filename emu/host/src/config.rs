@@ -1,5 +1,6 @@
 //! What an emulator is told at its start.
 
+use uinotify_core::Profile;
 use uinotify_source::fuse::Mode;
 use uinotify_wire::TOKEN_BYTES;
 
@@ -14,6 +15,8 @@ pub struct Config {
     pub limits: LimitOverrides,
     /// What `INOTIFY_IOC_SETNEXTWD` does.
     pub setnextwd: SetNextWd,
+    /// Which Linux is shown, where kernels differ.
+    pub profile: Profile,
     /// Where events may come from.
     pub sources: Sources,
     /// Calls that fail, and events that are lost or late.

@@ -6,6 +6,8 @@ use std::time::Instant;
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use nix::unistd::geteuid;
 
+use crate::emulator::Waiter;
+
 /// A connection: at first from a program that wants an instance, then that instance's control connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -27,6 +29,8 @@ pub(crate) struct Connection {
 pub(crate) struct ControlState {
     /// A line of which more is to come.
     pub(crate) line: Vec<u8>,
+    /// Commands that are not answered yet.
+    pub(crate) waiters: Vec<Waiter>,
 }
 
 /// Who is at the other end.

@@ -5,11 +5,13 @@ mod checkpoint;
 mod control;
 mod description;
 mod faults;
+mod injection;
 mod inquiries;
 mod marked;
 mod script;
 mod sessions;
 mod trees;
+mod waiters;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -81,6 +83,7 @@ pub struct Emulator {
     marked: Option<fanotify::Source>,
     script: Script,
     faults: Faults,
+    may_have_waiters: bool,
     began: Instant,
     connections: Slab<Connection>,
     page: Option<SettlePage>,
@@ -144,6 +147,7 @@ impl Token {
 }
 
 use trees::AwaitedTrees;
+pub(crate) use waiters::Waiter;
 
 impl Emulator {
     /// An emulator without instances.
@@ -153,13 +157,14 @@ impl Emulator {
     /// If the kernel has no descriptors or memory left, or does not tell what of a socket is unread.
     pub fn new(config: Config) -> io::Result<Self> {
         let weights = Weights::measure()?;
+        let engine = Engine::new(uinotify_core::Config { profile: config.profile, ..uinotify_core::Config::default() });
         // Without the page every settling is a request: slower, and as exact.
         let page = SettlePage::new().ok();
         let faults = Faults::new(config.faults.clone());
         Ok(Self {
             config,
             limits: MachineLimits::open(),
-            tools: Tools::new(Engine::new(uinotify_core::Config::default()), weights),
+            tools: Tools::new(engine, weights),
             sessions: BTreeMap::new(),
             sessions_made: 0,
             groups: BTreeMap::new(),
@@ -168,6 +173,7 @@ impl Emulator {
             marked: None,
             script: Script::default(),
             faults,
+            may_have_waiters: false,
             began: Instant::now(),
             connections: Slab::new(),
             page,

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 
 use nix::errno::Errno;
 use uinotify_core::schedule::seed_of;
-use uinotify_core::{ArrivalRule, Delay, Fate, Schedule};
+use uinotify_core::{ArrivalRule, Fate, Schedule};
+
+pub use uinotify_core::Delay;
 
 pub use rule::{Call, FaultRule, NotARule, QueueFault, Target, parse_delay, parse_plan};
 
@@ -88,7 +90,8 @@ impl Faults {
             if of != call || !rule.is_of(path) {
                 continue;
             }
-            let schedule = running.entry((*number, instance)).or_insert_with(|| rule.schedule(*seed, *number, instance));
+            let schedule =
+                running.entry((*number, instance)).or_insert_with(|| rule.schedule(*seed, *number, instance));
             if schedule.happens() {
                 found = found.or(Some(errno));
             }
@@ -140,13 +143,10 @@ mod tests {
     fn each_instance_counts_for_itself() {
         let mut faults = faults(&["add_watch:ENOSPC:when=2"]);
         let mut add = |instance| faults.of_call(Call::AddWatch, instance, b"/x");
-        assert_eq!([add(1), add(2), add(1), add(2), add(1)], [
-            None,
-            None,
-            Some(Errno::ENOSPC),
-            Some(Errno::ENOSPC),
-            None
-        ]);
+        assert_eq!(
+            [add(1), add(2), add(1), add(2), add(1)],
+            [None, None, Some(Errno::ENOSPC), Some(Errno::ENOSPC), None]
+        );
     }
 
     #[test]

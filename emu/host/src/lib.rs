@@ -40,7 +40,7 @@ pub use emulator::Emulator;
 pub use fdinfo::{EmulatorAddress, query_fdinfo};
 pub use limits::MachineLimits;
 pub use status::query_status;
-pub use uinotify_core::Mask;
+pub use uinotify_core::{Mask, Profile};
 pub use uinotify_source::fuse::{Device, Mode, Mount, MountOptions};
 pub use uinotify_source::kernel_handle::KernelHandle;
 pub use uinotify_source::mountinfo;

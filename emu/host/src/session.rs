@@ -310,14 +310,6 @@ impl Session {
         self.must_ask || self.is_kernel_late || self.may_fail_reads
     }
 
-    /// Has something done to this group that no source tells.
-    pub(crate) fn tell(&mut self, tools: &mut Tools, act: impl FnOnce(&mut Engine, GroupId)) {
-        let length = self.begin_to_tell(&mut tools.engine, false);
-        act(&mut tools.engine, self.group);
-        self.forget_ended(tools);
-        self.end_telling(tools, length);
-    }
-
     /// Whether a tree has to be asked whether there is [anything](Self::will_be_told) left.
     pub(crate) fn must_ask(&self) -> bool {
         self.must_ask

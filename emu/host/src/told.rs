@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use uinotify_core::{FsEvent, GroupId, Mask, ObjectId, Output};
+use uinotify_core::{FsEvent, GroupId, Mask, ObjectId, Output, Profile};
 use uinotify_source::fuse::Sink;
 
 use crate::session::{Session, Tools};
@@ -14,6 +14,10 @@ impl Sink for Told<'_> {
 
     fn interest(&self, object: ObjectId) -> Mask {
         Told::interest(self, object)
+    }
+
+    fn profile(&self) -> Profile {
+        self.tools.engine.profile()
     }
 }
 
@@ -46,7 +50,7 @@ impl Told<'_> {
             return;
         }
         // What is open will be closed, and what is moved may be open.
-        let has_sequel = matches!(event, FsEvent::Open { .. } | FsEvent::Rename { .. });
+        let has_sequel = matches!(event, FsEvent::Open { .. } | FsEvent::OpenTruncated { .. } | FsEvent::Rename { .. });
         for (id, length) in &mut watchers {
             if let Some(session) = sessions.get_mut(id) {
                 *length = session.begin_to_tell(&mut tools.engine, has_sequel);

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use uinotify_core::{FsEvent, Mask, Object, ObjectId};
+use uinotify_core::{FsEvent, Mask, Object, ObjectId, Profile};
 use uinotify_source::fanotify::is_numbered;
 use uinotify_source::fuse::{Device, FileSystem, Mode, MountNumber, NodeId, Served, Sink};
 
@@ -220,6 +220,10 @@ impl Sink for OfTree<'_, '_> {
 
     fn interest(&self, ObjectId(node): ObjectId) -> Mask {
         self.told.interest(object(self.index, NodeId(node)))
+    }
+
+    fn profile(&self) -> Profile {
+        Sink::profile(self.told)
     }
 }
 

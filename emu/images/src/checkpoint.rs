@@ -43,6 +43,24 @@ pub enum Profile {
     El7,
 }
 
+impl From<uinotify_core::Profile> for Profile {
+    fn from(profile: uinotify_core::Profile) -> Self {
+        match profile {
+            uinotify_core::Profile::Native => Self::Native,
+            uinotify_core::Profile::El7 => Self::El7,
+        }
+    }
+}
+
+impl From<Profile> for uinotify_core::Profile {
+    fn from(profile: Profile) -> Self {
+        match profile {
+            Profile::Native => Self::Native,
+            Profile::El7 => Self::El7,
+        }
+    }
+}
+
 /// One inotify instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

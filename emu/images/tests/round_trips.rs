@@ -209,7 +209,7 @@ proptest! {
     /// SNAPSHOT-1, SNAPSHOT-5: whatever an engine holds comes back through the file.
     #[test]
     fn snapshots_survive(operations in vec((0..6_u8, 0..6_u64, any::<u32>(), bytes()), 0..40), queue_events_max in 1..6_u32) {
-        let mut engine = Engine::new(Config { cookie_seed: 3 });
+        let mut engine = Engine::new(Config { cookie_seed: 3, ..Config::default() });
         let limits = Limits { queue_events_max, ..Limits::default() };
         let group = engine.create_group(OwnerId(7), limits).unwrap();
         for (operation, object, number, name) in operations {

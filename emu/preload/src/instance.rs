@@ -68,16 +68,34 @@ pub unsafe fn add_watch(instance: &Instance, path: *const u8, mask: u32) -> Outc
     let object = match object {
         Ok(object) => object,
         Err(Errno::MFILE | Errno::NFILE) => return Err(Errno::NOMEM),
-        Err(errno) => return Err(errno),
+        Err(Errno::FAULT) => return Err(refused(instance, b"", mask, Errno::FAULT)),
+        Err(errno) => {
+            // SAFETY: the kernel has just read the string, up to its end or for PATH_MAX bytes.
+            let path = unsafe { string(path) };
+            return Err(refused(instance, path, mask, errno));
+        }
     };
-    let outcome = may_read(object).and_then(|_| {
-        // SAFETY: the kernel has just read the string, which is therefore zero-terminated within PATH_MAX.
-        let payload = unsafe { string(path) };
-        let request = Request { kind: RequestKind::AddWatch, argument: 0, word: mask, payload };
-        result(request::ask(instance, &request, Some(object), Into::NOTHING), Errno::NOMEM)
-    });
+    // SAFETY: the kernel has just read the string, which is therefore zero-terminated within PATH_MAX.
+    let payload = unsafe { string(path) };
+    let outcome = match may_read(object) {
+        Ok(_) => {
+            let request = Request { kind: RequestKind::AddWatch, argument: 0, word: mask, payload };
+            result(request::ask(instance, &request, Some(object), Into::NOTHING), Errno::NOMEM)
+        }
+        Err(errno) => Err(refused(instance, payload, mask, errno)),
+    };
     let _ = raw::close(object);
     outcome
+}
+
+/// What the program is to see of a path that the kernel has refused: the emulator, which counts and traces the call, may have a reason
+/// that comes first.
+fn refused(instance: &Instance, path: &[u8], mask: u32, errno: Errno) -> Errno {
+    let request = Request { kind: RequestKind::AddWatch, argument: errno.0 as u64, word: mask, payload: path };
+    match request::ask(instance, &request, None, Into::NOTHING) {
+        Ok(reply) if reply.errno != 0 => Errno(reply.errno as i32),
+        _ => errno,
+    }
 }
 
 /// # Safety

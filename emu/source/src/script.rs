@@ -89,6 +89,12 @@ impl Script {
         self.identities.get(&object)
     }
 
+    /// What an object is.
+    #[must_use]
+    pub fn kind(&self, object: ObjectId) -> Option<Kind> {
+        self.objects.get(self.identities.get(&object)?).map(|object| object.kind)
+    }
+
     /// Nobody watches it any more.
     pub fn forget(&mut self, object: ObjectId) {
         if let Some(identity) = self.identities.remove(&object) {

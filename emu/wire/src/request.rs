@@ -10,6 +10,9 @@ pub const REQUEST_BYTES: usize = 24;
 /// Length of the secret that lets a program open an instance.
 pub const TOKEN_BYTES: usize = 16;
 
+/// The cursor is set by whoever rebuilds an instance, and not by a program's call.
+pub const REBUILDS: u32 = 1;
+
 /// The purpose of an `Attach` whose descriptor only stands in for the program's own in one call.
 pub const STAND_IN: u32 = 1;
 
@@ -24,11 +27,13 @@ pub enum RequestKind {
     /// stays the group's control connection.
     Init = 1,
     /// `inotify_add_watch`: `word` holds the mask, the payload the path as the program wrote it, the attached descriptor the
-    /// object, opened with `O_PATH`.
+    /// object, opened with `O_PATH`. Without one `argument` is the errno with which the program's own kernel has refused the path: the
+    /// reply's errno is that, or the one of a check that comes before it.
     AddWatch = 2,
     /// `inotify_rm_watch`: `word` holds the wd.
     RemoveWatch = 3,
-    /// `INOTIFY_IOC_SETNEXTWD`: `argument` holds the ioctl's argument.
+    /// `INOTIFY_IOC_SETNEXTWD`: `argument` holds the ioctl's argument. `word` is 0 for the call of a program, and 1 ([`REBUILDS`]) for
+    /// whoever rebuilds an instance, who can do it also where programs are shown a kernel without the call.
     SetCursor = 4,
     /// `UINOTIFY_IOC_GETNEXTWD`.
     GetCursor = 5,

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use uinotify_core::{AddMask, ObjectId, Wd};
 use uinotify_source::fuse::may_read;
-use uinotify_wire::{Reply, Request, RequestKind};
+use uinotify_wire::{REBUILDS, Reply, Request, RequestKind};
 
 use super::Emulator;
 use crate::closer::close_apart;
@@ -28,8 +28,16 @@ impl Emulator {
     ) -> Reply {
         if request.kind == RequestKind::AddWatch {
             let (objects, others): (Vec<_>, Vec<_>) = descriptors.into_iter().partition(|fd| is_path_only(fd.as_fd()));
-            let object = objects.first().ok_or(Errno::EBADF);
-            let added = object.and_then(|object| self.add_watch(id, object.as_fd(), request.word, request.payload));
+            let added = match objects.first() {
+                Some(object) => {
+                    let added = self.add_watch(id, object.as_fd(), request.word, request.payload);
+                    if let Ok(wd) = added {
+                        self.answer_waiters(id, wd, object.as_fd(), request.payload);
+                    }
+                    added
+                }
+                None => Err(self.refused_by_program(request)),
+            };
             // Before the reply: an object that we still hold would outlive its last name, and its IN_DELETE_SELF come late.
             drop(objects);
             others.into_iter().for_each(close_apart);
@@ -54,9 +62,9 @@ impl Emulator {
                 Err(errno) => error(errno),
             },
             RequestKind::SetCursor => match self.config.setnextwd {
-                SetNextWd::NotTty => error(Errno::ENOTTY),
-                SetNextWd::Inval => error(Errno::EINVAL),
-                SetNextWd::Ok => match tools.engine.set_cursor(session.group, request.argument) {
+                SetNextWd::NotTty if request.word != REBUILDS => error(Errno::ENOTTY),
+                SetNextWd::Inval if request.word != REBUILDS => error(Errno::EINVAL),
+                _ => match tools.engine.set_cursor(session.group, request.argument) {
                     Ok(()) => Reply::default(),
                     Err(refusal) => error(errno(refusal)),
                 },
@@ -97,9 +105,27 @@ impl Emulator {
         reply
     }
 
-    fn add_watch(&mut self, id: u64, object: BorrowedFd<'_>, bits: u32, path: &[u8]) -> Result<Wd, Errno> {
+    /// What a program is to see whose own kernel has refused the path: Linux looks at the mask first.
+    fn refused_by_program(&self, request: &Request<'_>) -> Errno {
+        let refusal = i32::try_from(request.argument).map(Errno::from_raw).unwrap_or(Errno::UnknownErrno);
+        match self.checked(request.word) {
+            Err(errno) => errno,
+            // No errno, and no object: no request that a program of ours makes.
+            Ok(_) if refusal == Errno::UnknownErrno => Errno::EBADF,
+            Ok(_) => refusal,
+        }
+    }
+
+    /// The mask that a call of `inotify_add_watch` gives.
+    fn checked(&self, bits: u32) -> Result<AddMask, Errno> {
         let mask = AddMask::new(bits).map_err(errno)?;
         mask.check_combination().map_err(errno)?;
+        self.config.profile.check(mask).map_err(errno)?;
+        Ok(mask)
+    }
+
+    fn add_watch(&mut self, id: u64, object: BorrowedFd<'_>, bits: u32, path: &[u8]) -> Result<Wd, Errno> {
+        let mask = self.checked(bits)?;
         if let Some(refusal) = self.faults.of_call(Call::AddWatch, id, path) {
             self.burn_like_linux(id, object, path, refusal);
             return Err(refusal);

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use uinotify_core::Snapshot;
-use uinotify_images::checkpoint::{FileHandle, Profile, Watch};
+use uinotify_images::checkpoint::{FileHandle, Watch};
 use uinotify_images::text::{ByteString, Device};
 use uinotify_images::{Checkpoint, Instance, Surroundings};
 use uinotify_wire::{Reply, Request};
@@ -75,7 +75,7 @@ impl Emulator {
         for id in ids {
             self.update_interest(id);
         }
-        Ok(Checkpoint::new(Profile::Native, cookie, instances))
+        Ok(Checkpoint::new(self.config.profile.into(), cookie, instances))
     }
 
     /// What fdinfo shows of the watches of a session.

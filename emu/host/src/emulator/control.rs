@@ -4,12 +4,14 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uinotify_wire::{Reply, Request};
 
 use super::Emulator;
 use crate::connection::{ControlState, Peer};
 use crate::control::{Answer, CONTROL_PACKET_BYTES_MAX, Command, ControlError, LINE_BYTES_MAX, PROTOCOL, done, parse};
+use crate::fault::{NotARule, parse_delay};
+use crate::place::Place;
 use crate::reply::error;
 use crate::status::PACKET_BYTES;
 
@@ -56,10 +58,53 @@ impl Emulator {
 
     fn control(&mut self, key: usize, id: u64, command: &Command) {
         match command {
+            Command::WaitForWatch { path, object, mask } => {
+                self.wait_for_watch(key, id, Place { path: path.0.clone(), inode: *object }, *mask);
+            }
+            command => {
+                let result = self.done_at_once(command);
+                self.answer_control(key, Some(id), result);
+            }
+        }
+    }
+
+    fn done_at_once(&mut self, command: &Command) -> Result<Value, ControlError> {
+        let wrong = |problem: NotARule| ControlError::new(Errno::EINVAL, problem.to_string());
+        match command {
             Command::Barrier {} => {
                 self.settle_all();
-                self.answer_control(key, Some(id), Ok(done()));
+                self.release_held();
+                Ok(done())
             }
+            Command::Inject(injection) => self.inject(injection),
+            Command::Overflow { instance, socket } => self.overflow(*instance, *socket),
+            Command::Queue { instance, socket, wd, mask, cookie, name } => {
+                let id = self.meant_one(*instance, *socket)?;
+                self.queue(id, *wd, (*mask, *cookie), &name.0)
+            }
+            Command::SetNextWd { instance, socket, wd } => {
+                let id = self.meant_one(*instance, *socket)?;
+                self.set_next_wd(id, *wd)
+            }
+            Command::GetNextWd { instance, socket } => {
+                let id = self.meant_one(*instance, *socket)?;
+                self.next_wd(id)
+            }
+            Command::Fault { rule } => {
+                let number = self.add_fault(&rule.parse().map_err(wrong)?);
+                Ok(json!({ "fault": number }))
+            }
+            Command::Delay { delay } => {
+                self.set_delay(parse_delay(delay).map_err(wrong)?);
+                Ok(done())
+            }
+            Command::ClearFaults {} => {
+                self.clear_faults();
+                Ok(done())
+            }
+            Command::Log { .. } => Ok(done()),
+            // Not at once.
+            Command::WaitForWatch { .. } => Err(ControlError::new(Errno::EINVAL, "this takes its time")),
         }
     }
 
@@ -75,7 +120,7 @@ impl Emulator {
     }
 
     /// Brings into the queues what any source holds.
-    fn settle_all(&mut self) {
+    pub(super) fn settle_all(&mut self) {
         self.settle_observed();
         for id in self.sessions.keys().copied().collect::<Vec<_>>() {
             if let Some(session) = self.sessions.get_mut(&id) {

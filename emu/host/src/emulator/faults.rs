@@ -33,11 +33,15 @@ impl Emulator {
 
     /// A call that makes a watch is to fail. Linux has taken a number when it finds that there are too many watches (WD-7).
     pub(super) fn burn_like_linux(&mut self, id: u64, object: BorrowedFd<'_>, path: &[u8], refusal: Errno) {
-        if refusal != Errno::ENOSPC || self.watched_in(id, &Place::of(object, path)).is_some() {
-            return;
-        }
-        if let Some(session) = self.sessions.get(&id) {
-            self.tools.engine.burn_wd(session.group);
+        let Some(session) = self.sessions.get(&id) else { return };
+        let group = session.group;
+        let is_watched = match self.trees.find(object) {
+            // Of an object in a tree nothing may be asked, as it would be asked of us.
+            Some(object) => self.tools.engine.watch_of(group, object).is_some(),
+            None => self.watched_in(id, &Place::of(object, path)).is_some(),
+        };
+        if refusal == Errno::ENOSPC && !is_watched {
+            self.tools.engine.burn_wd(group);
         }
     }
 

@@ -1,10 +1,11 @@
 //! What procfs would show: the text of fdinfo, the limits in force, whose socket it is.
 
+use std::fmt::Write;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use uinotify_core::ObjectId;
+use uinotify_core::{Mask, ObjectId, Profile};
 use uinotify_source::fanotify::is_numbered;
 use uinotify_source::script::Identity;
 use uinotify_wire::{LimitFile, Reply, Request, RequestKind};
@@ -21,6 +22,9 @@ use crate::trees::Shown;
 /// The permission bits of the files in /proc/sys.
 const LIMIT_MODE: u32 = 0o644;
 
+/// The permission bits of fdinfo before Linux 5.14.
+const EL7_FDINFO_MODE: u32 = 0o400;
+
 type Answer = Result<Option<OwnedFd>, Errno>;
 
 fn errno_of(problem: &io::Error) -> Errno {
@@ -36,6 +40,10 @@ impl Emulator {
     fn describe(&self, session: &Session, flags: u32) -> Answer {
         session
             .information(&self.tools.engine, &|object| self.shown(object), flags)
+            .map(|(text, mode)| match self.config.profile {
+                Profile::Native => (text, mode),
+                Profile::El7 => (fdinfo_of_el7(&text), EL7_FDINFO_MODE),
+            })
             .and_then(|(text, mode)| text_file::open(text.as_bytes(), mode))
             .map(Some)
             .map_err(|problem| errno_of(&problem))
@@ -93,6 +101,29 @@ impl Emulator {
     }
 }
 
+/// What RHEL 7's kernel prints where one of today prints `text` (PROFILE-7): no inode of the descriptor, and of masks the events
+/// alone.
+fn fdinfo_of_el7(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for line in text.lines().filter(|line| !line.starts_with("ino:")) {
+        if !shown.is_empty() {
+            shown.push('\n');
+        }
+        for (place, part) in line.split(' ').enumerate() {
+            if place > 0 {
+                shown.push(' ');
+            }
+            match part.strip_prefix("mask:").map(|hex| u32::from_str_radix(hex, 16)) {
+                // Writing to a string does not fail.
+                Some(Ok(mask)) => _ = write!(shown, "mask:{:x}", mask & Mask::IN_ALL_EVENTS.bits()),
+                _ => shown.push_str(part),
+            }
+        }
+    }
+    shown.push('\n');
+    shown
+}
+
 /// Sends an answer to an inquiry.
 pub(super) fn send(socket: &impl AsFd, answer: &Answer) -> Result<(), Errno> {
     let (reply, text) = match answer {
@@ -112,5 +143,22 @@ pub(super) fn send_to_object(object: ReplyObject, answer: &Answer, relay: &Relay
         }
         // It cannot carry a descriptor.
         ReplyObject::Pipe(_) => object.send(&error(Errno::EINVAL), relay),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// PROFILE-7
+    #[test]
+    fn an_old_kernel_shows_less() {
+        let today = "pos:\t0\nflags:\t04000\nmnt_id:\t17\nino:\t1029\n\
+            inotify wd:34d71d6 ino:11 sdev:700000 mask:84000fff ignored_mask:0 fhandle-bytes:8 fhandle-type:1 f_handle:11\n\
+            inotify wd:1 ino:a sdev:700000 mask:300 ignored_mask:0 \n";
+        let then = "pos:\t0\nflags:\t04000\nmnt_id:\t17\n\
+            inotify wd:34d71d6 ino:11 sdev:700000 mask:fff ignored_mask:0 fhandle-bytes:8 fhandle-type:1 f_handle:11\n\
+            inotify wd:1 ino:a sdev:700000 mask:300 ignored_mask:0 \n";
+        assert_eq!(fdinfo_of_el7(today), then);
     }
 }

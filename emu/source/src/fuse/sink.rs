@@ -1,6 +1,6 @@
 //! Where hooks are told.
 
-use uinotify_core::{FsEvent, Mask, ObjectId};
+use uinotify_core::{FsEvent, Mask, ObjectId, Profile};
 
 /// Takes each hook of the file system at its moment: after the operation, before whoever asked for it is answered.
 pub trait Sink {
@@ -14,6 +14,11 @@ pub trait Sink {
 
     /// What all watches on an object together ask for at this moment, as `Engine::interest`. In fast mode only what is asked for is sure to be told.
     fn interest(&self, object: ObjectId) -> Mask;
+
+    /// Which Linux is shown: what that does not tell need not be found out.
+    fn profile(&self) -> Profile {
+        Profile::Native
+    }
 }
 
 impl<F: FnMut(FsEvent<'_>)> Sink for F {

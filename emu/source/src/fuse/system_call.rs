@@ -83,8 +83,13 @@ impl SystemCall {
     }
 
     /// Pages go to a pipe or a socket, by way of the page cache.
+    pub(super) fn takes_pages(self) -> bool {
+        self.is_splice() || [libc::SYS_sendfile, libc::SYS_copy_file_range].contains(&self.number)
+    }
+
+    /// splice(2).
     pub(super) fn is_splice(self) -> bool {
-        [libc::SYS_sendfile, libc::SYS_splice, libc::SYS_copy_file_range].contains(&self.number)
+        self.number == libc::SYS_splice
     }
 
     /// The owner is given, even if that is to stay as it is.
@@ -108,10 +113,12 @@ mod tests {
     fn a_line_is_taken_apart() {
         let line = |number: i64| format!("{number} 0x3 0x0 0x7ffd 0x0 0x0 0x0 0x7ffd17b0 0x7f2a\n");
         let call = SystemCall::parse(&line(libc::SYS_utimensat)).expect("a call");
-        assert!(call.is_by_descriptor() && !call.is_splice());
+        assert!(call.is_by_descriptor() && !call.takes_pages());
         let path = line(libc::SYS_utimensat).replace("0x3 0x0", "0x3 0x7f00");
         assert!(!SystemCall::parse(&path).expect("a call").is_by_descriptor());
-        assert!(SystemCall::parse(&line(libc::SYS_sendfile)).expect("a call").is_splice());
+        let call = |number| SystemCall::parse(&line(number)).expect("a call");
+        assert!(call(libc::SYS_sendfile).takes_pages() && !call(libc::SYS_sendfile).is_splice());
+        assert!(call(libc::SYS_splice).takes_pages() && call(libc::SYS_splice).is_splice());
         assert_eq!(SystemCall::parse("-1 0x7ffc 0x7f2a\n"), None);
         assert_eq!(SystemCall::parse("running\n"), None);
     }

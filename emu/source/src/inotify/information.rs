@@ -123,7 +123,10 @@ mod tests {
     fn inodes_are_those_of_stat() {
         let inodes: Vec<_> = information().inodes().collect();
         let device = libc::makedev(7, 0);
-        assert_eq!(inodes, [(KernelWd(0x34d_71d6), (device, 0x11)), (KernelWd(2), (device, 0xb)), (KernelWd(1), (device, 0xa))]);
+        assert_eq!(
+            inodes,
+            [(KernelWd(0x34d_71d6), (device, 0x11)), (KernelWd(2), (device, 0xb)), (KernelWd(1), (device, 0xa))]
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, copy_file_range, fallocate, fcntl, openat};
 use nix::sys::stat::Mode;
-use uinotify_core::{Change, FsEvent, Subject};
+use uinotify_core::{Change, FsEvent, Profile, Subject};
 
 use super::attributes::may;
 use super::leaving::Leaving;
@@ -84,14 +84,15 @@ impl FileSystem {
         let lower = self.with_room(|this| this.lower.reopen(object, lower_flags(flags)))?;
         let clears = had_set_ids && !Status::of(&lower)?.has_set_ids();
         let handle = self.opened(node, name, lower, flags);
-        if flags & (LARGE_FILE | EXECUTED) != 0 || is_writable(flags) {
-            sink.observe(FsEvent::Open { subject: self.subject(node, name), exec: flags & EXECUTED != 0 });
-        } else {
-            self.files.get_mut(handle)?.is_internal = true;
-        }
-        if truncates {
-            let change = Change { size: true, mode: clears, ..Change::default() };
-            sink.observe(FsEvent::Change { subject: self.subject(node, name), change });
+        let is_internal = flags & (LARGE_FILE | EXECUTED) == 0 && !is_writable(flags);
+        self.files.get_mut(handle)?.is_internal = is_internal;
+        let subject = self.subject(node, name);
+        let change = Change { size: true, mode: clears, ..Change::default() };
+        match (is_internal, truncates) {
+            (false, true) => sink.observe(FsEvent::OpenTruncated { subject, change }),
+            (false, false) => sink.observe(FsEvent::Open { subject, exec: flags & EXECUTED != 0 }),
+            (true, true) => sink.observe(FsEvent::Change { subject, change }),
+            (true, false) => {}
         }
         Ok(handle)
     }
@@ -194,18 +195,26 @@ impl FileSystem {
         let size = usize::try_from(place.size).unwrap_or(usize::MAX).min(self.data.len());
         let buffer = self.data.get_mut(..size).unwrap_or_default();
         let length = retried(|| nix::sys::uio::pread(&file.lower, buffer, place.offset))?;
-        // A page fault is no read, and fills the page cache; so does splice(2), which is one.
-        if length > 0 && (place.flags & READ_LOCKOWNER != 0 || self.splices(asker)) {
+        if length > 0 {
+            // A page fault is no read, and fills the page cache; so does splice(2), which is one.
+            let is_read = place.flags & READ_LOCKOWNER != 0;
+            let call = if is_read { None } else { self.call_of(asker).filter(|call| call.takes_pages()) };
             let file = self.files.get(place.handle)?;
-            sink.observe(FsEvent::Access(self.subject(file.node, file.name)));
+            let subject = self.subject(file.node, file.name);
+            match call {
+                Some(call) if call.is_splice() => sink.observe(FsEvent::Splice { subject, writes: false }),
+                Some(_) => sink.observe(FsEvent::Access(subject)),
+                None if is_read => sink.observe(FsEvent::Access(subject)),
+                None => {}
+            }
         }
         Ok(Answer::Data(length))
     }
 
-    /// Whether the asker is in a call that takes pages for a pipe or a socket.
-    fn splices(&mut self, asker: Asker) -> bool {
+    /// The call in which the asker waits for us, where it can be known.
+    fn call_of(&mut self, asker: Asker) -> Option<SystemCall> {
         self.identity.own();
-        SystemCall::of(asker.thread).is_some_and(SystemCall::is_splice)
+        SystemCall::of(asker.thread)
     }
 
     pub(super) fn write(
@@ -238,20 +247,31 @@ impl FileSystem {
         let length = retried(|| nix::sys::uio::pwrite(&file.lower, data, place.offset))?;
         let clears = had_set_ids && !Status::of(&file.lower)?.has_set_ids();
         if length > 0 && !is_mapping {
-            self.written(place.handle, clears, sink)?;
+            // Where both are told alike, it need not be found out.
+            let is_splice = sink.profile() != Profile::Native && self.call_of(asker).is_some_and(SystemCall::is_splice);
+            let event = |subject| {
+                if is_splice { FsEvent::Splice { subject, writes: true } } else { FsEvent::Modify(subject) }
+            };
+            self.written(place.handle, clears, event, sink)?;
         }
         self.reply.u32(u32::try_from(length).unwrap_or(u32::MAX));
         self.reply.u32(0);
         Ok(Answer::Reply(Given::Nothing))
     }
 
-    fn written(&self, handle: Handle, clears_set_ids: bool, sink: &mut dyn Sink) -> Result<(), Errno> {
+    fn written<'a>(
+        &'a self,
+        handle: Handle,
+        clears_set_ids: bool,
+        event: impl FnOnce(Subject<'a>) -> FsEvent<'a>,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Errno> {
         let file = self.files.get(handle)?;
         let subject = self.subject(file.node, file.name);
         if clears_set_ids {
             sink.observe(cleared_set_ids(subject));
         }
-        sink.observe(FsEvent::Modify(subject));
+        sink.observe(event(subject));
         Ok(())
     }
 
@@ -339,7 +359,7 @@ impl FileSystem {
         let had_set_ids = Status::of(file)?.has_set_ids();
         fallocate(file, FallocateFlags::from_bits_retain(mode), offset, length)?;
         let clears = had_set_ids && !Status::of(file)?.has_set_ids();
-        self.written(handle, clears, sink)?;
+        self.written(handle, clears, FsEvent::Allocate, sink)?;
         super::DONE
     }
 

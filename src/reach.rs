@@ -1,0 +1,135 @@
+//! The emulators that a command of the control protocol is meant for, and what a client says of paths.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+use uinotify_host::control::{Command, Control, Inode};
+use uinotify_images::text::ByteString;
+
+use crate::environment::SOCKET;
+use crate::fdinfo::{Address, address};
+use crate::ps;
+
+/// An emulator that is there.
+pub(crate) struct Emulator {
+    pub(crate) socket: PathBuf,
+    control: Control,
+}
+
+impl Emulator {
+    /// Has it do something.
+    ///
+    /// # Errors
+    /// What it has refused, or that it does not answer.
+    pub(crate) fn ask(&mut self, command: &Command) -> anyhow::Result<Value> {
+        self.control.ask(command).with_context(|| format!("the emulator at {}", self.socket.display()))
+    }
+
+    pub(crate) fn control(&mut self) -> &mut Control {
+        &mut self.control
+    }
+
+    /// To wait for an answer.
+    pub(crate) fn connection(&self) -> BorrowedFd<'_> {
+        self.control.as_fd()
+    }
+
+    /// What has gone on in it, for people.
+    pub(crate) fn story(&mut self) -> String {
+        "it tells nothing".to_owned()
+    }
+}
+
+/// The emulator that is named: by a path, or else by `UINOTIFY_SOCKET`.
+pub(crate) fn named(socket: Option<&Path>) -> Option<Address> {
+    match socket {
+        Some(socket) => Some(Address { socket: socket.to_owned(), token: Vec::new() }),
+        None => {
+            let value = std::env::var_os(SOCKET).filter(|value| !value.is_empty())?;
+            Some(address(value.as_bytes()))
+        }
+    }
+}
+
+/// The addresses that are meant: of the emulator that is named, or else of all of this user.
+pub(crate) fn addresses(socket: Option<&Path>) -> Vec<Address> {
+    match named(socket) {
+        Some(named) => vec![named],
+        None => ps::sockets().into_iter().map(|socket| Address { socket, token: Vec::new() }).collect(),
+    }
+}
+
+/// Connects to one.
+pub(crate) fn connect(address: &Address) -> io::Result<Emulator> {
+    Ok(Emulator { socket: address.socket.clone(), control: Control::open(&address.borrowed())? })
+}
+
+/// The emulators that are meant.
+///
+/// # Errors
+/// There is none, or one does not answer.
+pub(crate) fn emulators(socket: Option<&Path>) -> anyhow::Result<Vec<Emulator>> {
+    let is_named = named(socket).is_some();
+    let mut emulators = Vec::new();
+    for address in addresses(socket) {
+        match connect(&address) {
+            Ok(emulator) => emulators.push(emulator),
+            // It has ended, and left its socket.
+            Err(error) if !is_named && is_gone(&error) => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("no emulator answers at {}", address.socket.display()));
+            }
+        }
+    }
+    if emulators.is_empty() {
+        bail!("no emulator of this user is running; name the server's socket with --socket");
+    }
+    Ok(emulators)
+}
+
+/// Does nobody listen any more?
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionRefused
+            | ErrorKind::NotFound
+            | ErrorKind::ConnectionReset
+            | ErrorKind::BrokenPipe
+            | ErrorKind::UnexpectedEof
+    )
+}
+
+/// What is at a path: as an emulator has to be told of it.
+pub(crate) struct Found {
+    /// Absolute.
+    pub(crate) path: ByteString,
+    /// What is there, if anything is.
+    pub(crate) object: Option<Inode>,
+    /// The directory above it.
+    pub(crate) directory: Option<Inode>,
+    pub(crate) is_directory: bool,
+}
+
+/// Looks at a path, whose last part may be missing. With `follow` a symbolic link at its end leads on.
+pub(crate) fn look(path: &Path, follow: bool) -> anyhow::Result<Found> {
+    let absolute = std::path::absolute(path).with_context(|| format!("{} is no path", path.display()))?;
+    // As the kernel comes to it; what is not there stays as it is written.
+    let resolved = if follow { absolute.canonicalize().unwrap_or(absolute) } else { absolute };
+    let metadata = resolved.symlink_metadata().ok();
+    let above = resolved.parent().and_then(|directory| directory.metadata().ok());
+    Ok(Found {
+        is_directory: metadata.as_ref().is_some_and(std::fs::Metadata::is_dir),
+        object: metadata.as_ref().map(inode),
+        directory: above.as_ref().map(inode),
+        path: ByteString::from(resolved.as_os_str().as_bytes()),
+    })
+}
+
+fn inode(metadata: &std::fs::Metadata) -> Inode {
+    Inode { device: metadata.dev(), inode: metadata.ino() }
+}
