@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use uinotify_host::trace::{TraceFile, TraceForm};
 use uinotify_host::{LimitOverrides, Mode, Profile, SetNextWd, Sources};
 
 use crate::notice::notice;
@@ -16,8 +17,8 @@ use crate::run::EXIT_OWN_ERROR;
 use crate::settings::Settings;
 use crate::tree::Tree;
 use crate::{
-    barrier, checkpoint, criu, cursor, dump, emulate, env, faults, fdinfo, images, inject, mount, number, process, ps,
-    restore, run, serve, shim_file, wait,
+    barrier, checkpoint, criu, cursor, dump, emulate, env, faults, fdinfo, images, inject, log, mount, number, process,
+    ps, restore, run, serve, shim_file, wait,
 };
 
 /// Exit status of a command other than `run` that has failed.
@@ -74,6 +75,8 @@ enum Command {
     Getnextwd(cursor::GetArguments),
     /// Have calls fail, and events lost or late, from now on in an emulator that is running (docs/testbed.md)
     Fault(faults::Arguments),
+    /// Print the last calls and events of an emulator that keeps a log, and how many there were
+    Log(log::Arguments),
     /// Print /proc/PID/fdinfo/FD of emulated inotify descriptors, as the process sees it
     Fdinfo(FdinfoArguments),
     /// Write all that there is of emulated inotify instances as a checkpoint (JSON), while their programs go on
@@ -123,6 +126,18 @@ struct EmulatorArguments {
 
     #[command(flatten)]
     faults: faults::PlanArguments,
+
+    /// Keep the last calls and events, and count all of them, for `uinotify log`
+    #[arg(long)]
+    log: bool,
+
+    /// Write each call and each event as a line to FILE, - for standard error
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+
+    /// The same as JSON lines (docs/trace.md)
+    #[arg(long, value_name = "FILE")]
+    trace_json: Option<PathBuf>,
 
     /// Say what is set up
     #[arg(short, long)]
@@ -219,7 +234,7 @@ struct RestoreArguments {
     missing: MissingArgument,
 
     /// Rebuild in the server at this path
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["source", "next_wd", "limit", "setnextwd", "profile"])]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["source", "next_wd", "limit", "setnextwd", "profile", "trace", "trace_json"])]
     socket: Option<PathBuf>,
 
     #[command(flatten)]
@@ -448,6 +463,11 @@ fn limit(text: &str) -> Result<Limit, String> {
     number::limit(number).map(kind)
 }
 
+/// The emulator has another working folder.
+fn trace_path(path: PathBuf) -> PathBuf {
+    if path == Path::new("-") { path } else { std::path::absolute(&path).unwrap_or(path) }
+}
+
 impl From<EmulatorArguments> for Settings {
     fn from(arguments: EmulatorArguments) -> Self {
         let mut limits = LimitOverrides::default();
@@ -478,6 +498,11 @@ impl From<EmulatorArguments> for Settings {
                 ProfileArgument::El7 => Profile::El7,
             }),
             faults: arguments.faults.into(),
+            log: arguments.log,
+            traces: [(arguments.trace, TraceForm::Text), (arguments.trace_json, TraceForm::Json)]
+                .into_iter()
+                .filter_map(|(path, form)| Some(TraceFile { path: trace_path(path?), form }))
+                .collect(),
             verbose: arguments.verbose,
             mode: Mode::default(),
         }
@@ -590,6 +615,7 @@ pub fn main() -> ExitCode {
         Command::Setnextwd(arguments) => exit_code(cursor::set(&arguments)),
         Command::Getnextwd(arguments) => exit_code(cursor::get(&arguments)),
         Command::Fault(arguments) => exit_code(faults::fault(&arguments)),
+        Command::Log(arguments) => exit_code(log::log(&arguments)),
         Command::Fdinfo(arguments) => exit_code(fdinfo::fdinfo(arguments.pid, arguments.fd)),
         Command::Dump(arguments) => exit_code(dump::run(arguments)),
         Command::Restore(arguments) => status_or_own_error(restore::run(&arguments.into())),

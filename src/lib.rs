@@ -19,6 +19,7 @@ pub mod fdinfo;
 pub mod images;
 mod inherited;
 pub mod inject;
+pub mod log;
 pub mod mount;
 mod nested;
 pub mod notice;

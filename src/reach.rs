@@ -41,7 +41,8 @@ impl Emulator {
 
     /// What has gone on in it, for people.
     pub(crate) fn story(&mut self) -> String {
-        "it tells nothing".to_owned()
+        const LAST: usize = 20;
+        self.control.log(LAST).map_or_else(|error| error.to_string(), |report| report.to_string())
     }
 }
 

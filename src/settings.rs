@@ -3,6 +3,8 @@
 use uinotify_host::fault::FaultPlan;
 use uinotify_host::{Admission, Config, Lifetime, LimitOverrides, Mode, Profile, SetNextWd, Sources};
 
+use uinotify_host::trace::TraceFile;
+
 use crate::notice::notice;
 use crate::number::show_watch_descriptor;
 
@@ -19,10 +21,14 @@ pub struct Settings {
     pub limits: LimitOverrides,
     /// Calls that fail, and events that are lost or late.
     pub faults: FaultPlan,
+    /// Keep a log of calls and events, as it is kept where events are injected or faults are asked for.
+    pub log: bool,
     /// How `INOTIFY_IOC_SETNEXTWD` is answered; as the profile has it if not given.
     pub setnextwd: Option<SetNextWd>,
     /// Which Linux is shown; the one of today if not given.
     pub profile: Option<Profile>,
+    /// Where what goes on is written.
+    pub traces: Vec<TraceFile>,
     /// Say on standard error what is set up.
     pub verbose: bool,
 }
@@ -34,11 +40,13 @@ impl Settings {
             next_wd: self.next_wd,
             limits: self.limits,
             faults: self.faults.clone(),
+            log: self.log || self.sources == Sources::Script || self.faults != FaultPlan::default(),
             setnextwd: self.setnextwd.unwrap_or(match profile {
                 Profile::Native => SetNextWd::Ok,
                 Profile::El7 => SetNextWd::NotTty,
             }),
             profile,
+            traces: self.traces.clone(),
             sources: self.sources,
             mode: self.mode,
             admission,

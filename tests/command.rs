@@ -32,6 +32,8 @@ mod room;
 mod serve;
 #[path = "command/signals.rs"]
 mod signals;
+#[path = "command/trace.rs"]
+mod trace;
 
 /// After this many seconds something hangs that will not end by itself, and the whole test is killed.
 const HANG_SECONDS: u32 = 300;
@@ -78,6 +80,8 @@ fn main() -> ExitCode {
         Trial::test("run::limits_are_the_programs", emulation::limits_are_the_programs),
         Trial::test("run::setnextwd_answers_as_told", emulation::setnextwd_answers_as_told),
         Trial::test("run::an_old_kernel_is_shown", emulation::an_old_kernel_is_shown),
+        Trial::test("trace::calls_and_events_are_told", trace::calls_and_events_are_told),
+        Trial::test("trace::a_trace_that_cannot_be_written_is_named", trace::a_trace_that_cannot_be_written_is_named),
         Trial::test("run::nested_runs_use_the_inner_emulator", emulation::nested_runs_use_the_inner_emulator),
         Trial::test("run::nested_runs_keep_the_settings", emulation::nested_runs_keep_the_settings),
         Trial::test("ps::groups_and_watches_are_shown", ps::groups_and_watches_are_shown),

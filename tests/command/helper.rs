@@ -27,6 +27,7 @@ pub(super) fn main(arguments: &[String]) -> ExitCode {
         ["signals", count, to_group] => signals(count, Some(to_group)),
         ["hold", folder] => hold(Path::new(folder)),
         ["hold-while", folder, ref command @ ..] => hold_while(Path::new(folder), command),
+        ["told", folder] => told(Path::new(folder)),
         ["take", fd, folder] => take(fd.parse().expect("a number"), Path::new(folder)),
         ["leave", folder] => leave(folder),
         ["watch", folder] => watch(Path::new(folder)),
@@ -139,6 +140,30 @@ fn hold_while(folder: &Path, command: &[&str]) {
     add_watch(&inotify, folder).expect("a watch");
     let status = Command::new(command[0]).args(&command[1..]).status().expect("it starts");
     assert!(status.success(), "{status}");
+}
+
+/// One call of each kind that can be told of, and two events.
+fn told(folder: &Path) {
+    let inotify = init().expect("an instance");
+    let mask = libc::IN_CREATE | libc::IN_DELETE;
+    let add = |path: &Path| {
+        let path = CString::new(path.as_os_str().as_bytes()).expect("a path without NUL");
+        // SAFETY: the path ends with NUL and outlives the call.
+        Errno::result(unsafe { libc::inotify_add_watch(inotify.as_raw_fd(), path.as_ptr(), mask) })
+    };
+    let remove = |wd| {
+        // SAFETY: takes numbers only.
+        Errno::result(unsafe { libc::inotify_rm_watch(inotify.as_raw_fd(), wd) })
+    };
+    let wd = add(folder).expect("a watch");
+    assert_eq!(add(&folder.join("none")), Err(Errno::ENOENT));
+    fs::write(folder.join("made"), "").expect("the folder is writable");
+    fs::remove_file(folder.join("made")).expect("it was made");
+    assert_eq!(remove(7), Err(Errno::EINVAL));
+    // SAFETY: this request takes its number by value.
+    let set = Errno::result(unsafe { libc::ioctl(inotify.as_raw_fd(), INOTIFY_IOC_SETNEXTWD as _, 0) });
+    assert_eq!(set, Err(Errno::EINVAL));
+    assert_eq!(remove(wd), Ok(0));
 }
 
 /// Reads from an instance that is open already: what is unread, and what is made then. Watches `/`.

@@ -10,6 +10,7 @@ use crate::arrival::Arrivals;
 use crate::errno::Errno;
 use crate::event::Event;
 use crate::group::Group;
+use crate::history::{Happening, History};
 use crate::hook::FsEvent;
 use crate::index::{ObjectIndex, Place};
 use crate::mask::{AddMask, Mask};
@@ -138,6 +139,7 @@ pub struct Engine {
     /// Only this group is told of what is observed ([`observe_in`](Self::observe_in)).
     pub(crate) told_only: Option<Place>,
     pub(crate) outputs: VecDeque<Output>,
+    pub(crate) history: History,
 }
 
 impl Engine {
@@ -155,6 +157,7 @@ impl Engine {
             cookie_used: false,
             told_only: None,
             outputs: VecDeque::new(),
+            history: History::default(),
         }
     }
 
@@ -253,7 +256,9 @@ impl Engine {
     pub fn remove_watch(&mut self, group: GroupId, wd: Wd) -> Result<ObjectId, Errno> {
         let object = self.end_watch(group, wd)?;
         if let Some(entry) = self.groups.get_mut(&group) {
+            let copy = self.history.copy(&Event::ignored(wd));
             let pushed = entry.queue.push_ignored(wd);
+            self.history.came(group, copy, pushed, entry.queue.len());
             note_readable(&mut self.outputs, group, entry, pushed);
         }
         Ok(object)
@@ -291,7 +296,9 @@ impl Engine {
             Event::ignored(wd)
         };
         let entry = self.groups.get_mut(&group)?;
+        let copy = self.history.copy(&event);
         let pushed = entry.queue.push(event, adjacent);
+        self.history.came(group, copy, pushed, entry.queue.len());
         note_readable(&mut self.outputs, group, entry, pushed);
         Some(pushed)
     }
@@ -299,7 +306,9 @@ impl Engine {
     /// A source lost events of this group (OVERFLOW-7). `None`: there is no such group.
     pub fn source_overflowed(&mut self, group: GroupId) -> Option<Pushed> {
         let entry = self.groups.get_mut(&group)?;
+        let copy = self.history.copy(&Event::overflow());
         let pushed = entry.queue.overflow();
+        self.history.came(group, copy, pushed, entry.queue.len());
         note_readable(&mut self.outputs, group, entry, pushed);
         Some(pushed)
     }
@@ -311,7 +320,9 @@ impl Engine {
             return self.source_overflowed(group);
         }
         let entry = self.groups.get_mut(&group)?;
+        let copy = self.history.copy(&event);
         let pushed = entry.queue.push(event, false);
+        self.history.came(group, copy, pushed, entry.queue.len());
         note_readable(&mut self.outputs, group, entry, pushed);
         Some(pushed)
     }
@@ -348,13 +359,20 @@ impl Engine {
     /// [`Errno::BadF`]; [`Errno::Again`] if the queue is empty (READ-3); [`Errno::Inval`] if the first event does not
     /// fit, which is then kept (READ-2). Nothing was appended.
     pub fn take(&mut self, group: GroupId, room_bytes: usize, into: &mut Vec<u8>) -> Result<usize, Errno> {
-        self.groups.get_mut(&group).ok_or(Errno::BadF)?.queue.take(room_bytes, into)
+        let queue = &mut self.groups.get_mut(&group).ok_or(Errno::BadF)?.queue;
+        let before = queue.len();
+        let taken = queue.take(room_bytes, into);
+        self.history.read(group, before - queue.len(), queue.len());
+        taken
     }
 
     /// The reader has read the `count` oldest events, of which it was given copies by [`Engine::event`]. Returns how
     /// many there were to remove.
     pub fn acknowledge(&mut self, group: GroupId, count: usize) -> usize {
-        self.groups.get_mut(&group).map_or(0, |group| group.queue.pop_front(count))
+        let Some(entry) = self.groups.get_mut(&group) else { return 0 };
+        let read = entry.queue.pop_front(count);
+        self.history.read(group, read, entry.queue.len());
+        read
     }
 
     /// The reader gives events back that it has read and could not use: they stand in front again, in their order.
@@ -462,6 +480,16 @@ impl Engine {
             self.observe(event);
         }
         self.told_only = None;
+    }
+
+    /// From now on notes what becomes of events: [`take_history`](Self::take_history).
+    pub fn keep_history(&mut self) {
+        self.history.keep();
+    }
+
+    /// What has become of events since this was last called, oldest first; nothing unless it is [kept](Self::keep_history).
+    pub fn take_history(&mut self) -> Vec<Happening> {
+        self.history.take()
     }
 
     /// What the caller is to be told, oldest first. When it has to be called is said at [`Engine`].

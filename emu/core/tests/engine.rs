@@ -2,7 +2,7 @@
 
 use uinotify_core::engine::{Config, Delivery, Engine, GroupId, Limits, ObjectId, Output, OwnerId};
 use uinotify_core::snapshot::{EventV1, RestoreError, Snapshot, SnapshotV1, WatchV1};
-use uinotify_core::{AddMask, Errno, Mask, Pushed, Wd, allocator, queue};
+use uinotify_core::{AddMask, Errno, Happening, Mask, Pushed, Wd, allocator, queue};
 
 const OWNER: OwnerId = OwnerId(1000);
 const OPEN: u32 = Mask::IN_OPEN.bits();
@@ -590,4 +590,35 @@ fn cookies_of_a_busy_engine_are_not_given_again() {
     assert_eq!(restored(20, 10), 21);
     assert_eq!(restored(u32::MAX, 4), 5);
     assert_eq!(restored(4, u32::MAX), 5);
+}
+
+/// What became of each event, and what was read.
+#[test]
+fn history_is_kept_on_demand() {
+    let mut engine = Engine::new(Config::default());
+    let group = engine.create_group(OwnerId(0), Limits { queue_events_max: 2, ..Limits::default() }).unwrap();
+    let wd = engine.add_watch(group, ObjectId(1), AddMask::new(0xfff).unwrap()).unwrap().wd;
+    let open = Delivery { mask: 0x20, ..Delivery::default() };
+    engine.deliver(group, wd, open);
+    assert_eq!(engine.take_history(), [], "nobody follows");
+    engine.keep_history();
+    engine.deliver(group, wd, open);
+    engine.deliver(group, wd, Delivery { mask: 0x1, ..Delivery::default() });
+    engine.deliver(group, wd, open);
+    engine.remove_watch(group, wd).unwrap();
+    assert_eq!(engine.acknowledge(group, 2), 2);
+    engine.take(group, 4096, &mut Vec::new()).unwrap();
+    let shown: Vec<_> = engine
+        .take_history()
+        .into_iter()
+        .map(|happening| match happening {
+            Happening::Came { event, pushed, queue_events, .. } => {
+                format!("{}:{:x} {pushed:?} {queue_events}", event.wd, event.mask)
+            }
+            Happening::Read { events, queue_events, .. } => format!("read {events} {queue_events}"),
+        })
+        .collect();
+    let expected = ["1:20 Merged 1", "1:1 Queued 2", "1:20 Overflowed 3", "1:8000 Dropped 3", "read 2 1", "read 1 0"];
+    assert_eq!(shown, expected);
+    assert_eq!(engine.take_history(), []);
 }

@@ -5,6 +5,7 @@ use uinotify_source::fuse::Mode;
 use uinotify_wire::TOKEN_BYTES;
 
 use crate::fault::FaultPlan;
+use crate::trace::TraceFile;
 
 /// An emulator's settings.
 #[derive(Clone, Debug, Default)]
@@ -21,12 +22,16 @@ pub struct Config {
     pub sources: Sources,
     /// Calls that fail, and events that are lost or late.
     pub faults: FaultPlan,
+    /// Keep the last calls and events, and count them all.
+    pub log: bool,
     /// How much of what is done to trees that are shown is seen.
     pub mode: Mode,
     /// Who may open instances.
     pub admission: Admission,
     /// When the emulator ends.
     pub lifetime: Lifetime,
+    /// Where what goes on is written.
+    pub traces: Vec<TraceFile>,
     /// Messages about what goes on, on stderr.
     pub verbose: bool,
     /// The command that runs under this emulator, for `ps`.

@@ -20,7 +20,7 @@ use crate::frame;
 use crate::status::PACKET_BYTES;
 
 pub use crate::place::Inode;
-pub use command::{Command, Injected, Injection};
+pub use command::{Command, Injected, Injection, Report};
 
 /// Version of the protocol. Each line of a client carries it.
 pub const PROTOCOL: u32 = 1;
@@ -227,6 +227,16 @@ impl Control {
     /// As for [`ask`](Self::ask).
     pub fn barrier(&mut self) -> io::Result<()> {
         self.ask(&Command::Barrier {}).map(drop)
+    }
+
+    /// What has gone on, with up to so many of the last calls and events.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ask`](Self::ask).
+    pub fn log(&mut self, last: usize) -> io::Result<Report> {
+        let answer = self.ask(&Command::Log { last })?;
+        serde_json::from_value(answer).map_err(|_| misunderstood())
     }
 
     fn line(&mut self) -> io::Result<Vec<u8>> {

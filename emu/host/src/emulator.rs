@@ -10,6 +10,7 @@ mod inquiries;
 mod marked;
 mod script;
 mod sessions;
+mod tracing;
 mod trees;
 mod waiters;
 
@@ -45,6 +46,7 @@ use crate::reply::{Relay, ReplyObject, error};
 use crate::sender::Sender;
 use crate::session::{Session, Tools};
 use crate::settle_page::SettlePage;
+use crate::trace::{Log, Tracer};
 use crate::trees::Trees;
 use crate::vigil::Vigil;
 
@@ -94,6 +96,8 @@ pub struct Emulator {
     epoll: Epoll,
     vigil: Vigil,
     lulls: Lulls,
+    tracer: Tracer,
+    log: Option<Log>,
     reserve: Option<OwnedFd>,
     start_ticks: u64,
 }
@@ -154,14 +158,14 @@ impl Emulator {
     ///
     /// # Errors
     ///
-    /// If the kernel has no descriptors or memory left, or does not tell what of a socket is unread.
+    /// If the kernel has no descriptors or memory left, or does not tell what of a socket is unread; if a trace cannot be written.
     pub fn new(config: Config) -> io::Result<Self> {
         let weights = Weights::measure()?;
         let engine = Engine::new(uinotify_core::Config { profile: config.profile, ..uinotify_core::Config::default() });
         // Without the page every settling is a request: slower, and as exact.
         let page = SettlePage::new().ok();
         let faults = Faults::new(config.faults.clone());
-        Ok(Self {
+        let mut emulator = Self {
             config,
             limits: MachineLimits::open(),
             tools: Tools::new(engine, weights),
@@ -184,9 +188,13 @@ impl Emulator {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             vigil: Vigil::default(),
             lulls: Lulls::default(),
+            tracer: Tracer::default(),
+            log: None,
             reserve: reserve(),
             start_ticks: start_ticks().unwrap_or(0),
-        })
+        };
+        emulator.begin_traces()?;
+        Ok(emulator)
     }
 
     /// Serves for its lifetime; `lifeline` is cut when it reads end of file.
@@ -203,6 +211,7 @@ impl Emulator {
         let mut events = [EpollEvent::empty(); 64];
         loop {
             self.let_go_unwatched();
+            self.tracer.pause();
             let is_unused = is_alone && self.sessions.is_empty() && self.awaited.is_none() && self.trees.is_empty();
             if !is_unused {
                 looks = 0;
@@ -284,6 +293,7 @@ impl Emulator {
                     Token::Announcements => self.receive_announcement(),
                     Token::Marked => self.drain_marked(),
                 }
+                self.trace_events();
             }
         }
     }
@@ -671,7 +681,7 @@ fn is_of_instance(kind: RequestKind) -> bool {
 }
 
 /// A line on stderr, if somebody reads there: nobody is to wait for us because of it.
-fn say(message: &str) {
+pub(crate) fn say(message: &str) {
     let stderr = io::stderr();
     let mut entry = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
     let can_write = poll(&mut entry, PollTimeout::ZERO) == Ok(1)

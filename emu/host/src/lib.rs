@@ -28,6 +28,7 @@ mod settle_page;
 pub mod status;
 mod text_file;
 mod told;
+pub mod trace;
 mod trees;
 mod vigil;
 mod window;

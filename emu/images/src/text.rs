@@ -169,14 +169,24 @@ pub fn parse_mask(text: &str) -> Result<u32, String> {
 }
 
 /// A mask, for `serde(with)`.
-pub(crate) mod mask {
+pub mod mask {
     use super::*;
 
-    pub(crate) fn serialize<S: Serializer>(mask: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+    /// Writes what [`show_mask`] gives.
+    ///
+    /// # Errors
+    ///
+    /// The serializer's.
+    pub fn serialize<S: Serializer>(mask: &u32, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&show_mask(*mask))
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    /// Reads what [`parse_mask`] does.
+    ///
+    /// # Errors
+    ///
+    /// What [`parse_mask`] says.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
         parse_mask(&String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }

@@ -1,9 +1,12 @@
 //! The commands of the control protocol, as they stand in its lines.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use uinotify_images::text::ByteString;
 
 use crate::place::Inode;
+use crate::trace::{Counts, Record};
 
 /// What an emulator is told to do.
 ///
@@ -93,6 +96,30 @@ pub enum Command {
         #[serde(default = "log_entries")]
         last: usize,
     },
+}
+
+/// The answer to [`Command::Log`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Of all calls and events since the log began.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// The last of them, oldest first.
+    pub last: Vec<Record>,
+    /// What is watched now, in words.
+    pub watches: String,
+}
+
+impl fmt::Display for Report {
+    /// The story of a failure: what is watched, and how it came to that.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.watches)?;
+        if self.last.is_empty() {
+            return formatter.write_str("\nno call has been made, and no event has come");
+        }
+        write!(formatter, "\nthe last calls and events:")?;
+        self.last.iter().try_for_each(|record| write!(formatter, "\n  {record}"))
+    }
 }
 
 /// How many calls and events tell how it came to something.

@@ -22,6 +22,19 @@ impl Emulator {
         &mut self,
         id: u64,
         request: &Request<'_>,
+        descriptors: Vec<OwnedFd>,
+        returned: &[u8],
+        events: &mut Vec<u8>,
+    ) -> Reply {
+        let reply = self.reply_to(id, request, descriptors, returned, events);
+        self.trace_call(id, request, &reply);
+        reply
+    }
+
+    fn reply_to(
+        &mut self,
+        id: u64,
+        request: &Request<'_>,
         mut descriptors: Vec<OwnedFd>,
         returned: &[u8],
         events: &mut Vec<u8>,
@@ -32,6 +45,7 @@ impl Emulator {
                 Some(object) => {
                     let added = self.add_watch(id, object.as_fd(), request.word, request.payload);
                     if let Ok(wd) = added {
+                        self.trace_watch(id, wd, object.as_fd());
                         self.answer_waiters(id, wd, object.as_fd(), request.payload);
                     }
                     added

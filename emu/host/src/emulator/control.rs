@@ -9,7 +9,9 @@ use uinotify_wire::{Reply, Request};
 
 use super::Emulator;
 use crate::connection::{ControlState, Peer};
-use crate::control::{Answer, CONTROL_PACKET_BYTES_MAX, Command, ControlError, LINE_BYTES_MAX, PROTOCOL, done, parse};
+use crate::control::{
+    Answer, CONTROL_PACKET_BYTES_MAX, Command, ControlError, LINE_BYTES_MAX, PROTOCOL, Report, done, parse,
+};
 use crate::fault::{NotARule, parse_delay};
 use crate::place::Place;
 use crate::reply::error;
@@ -23,6 +25,8 @@ impl Emulator {
             self.reply_on_connection(key, &error(Errno::EPERM), Vec::new());
             return self.dismiss(key);
         }
+        // Whoever controls it may want to know how it comes to something.
+        self.keep_log();
         if let Some(connection) = self.connections.get_mut(key) {
             connection.control = Some(ControlState::default());
         }
@@ -102,7 +106,11 @@ impl Emulator {
                 self.clear_faults();
                 Ok(done())
             }
-            Command::Log { .. } => Ok(done()),
+            Command::Log { last } => {
+                let (counts, last) = self.logged(*last);
+                serde_json::to_value(Report { counts, last, watches: self.watches_in_words() })
+                    .map_err(|problem| ControlError::new(Errno::EIO, problem.to_string()))
+            }
             // Not at once.
             Command::WaitForWatch { .. } => Err(ControlError::new(Errno::EINVAL, "this takes its time")),
         }

@@ -24,11 +24,14 @@ impl Emulator {
         if self.admits(peer, request.payload)
             && let Some(fault) = self.faults.of_call(Call::Init, 0, b"")
         {
+            self.trace_init(peer.pid, request.argument, Err(fault));
             let refusal = Reply { flags: Reply::FINAL, ..error(fault) };
             self.reply_on_connection(key, &refusal, Vec::new());
             return self.drop_connection(key);
         }
         let result = self.try_open_session(key, peer, request);
+        let made = result.as_ref().map(|_| self.sessions_made).map_err(|errno| *errno);
+        self.trace_init(peer.pid, request.argument, made);
         let Some(connection) = self.connections.get(key) else { return };
         let sent = match &result {
             Ok(theirs) => frame::send(connection.as_fd(), [&Reply::default().encode(), &[]], &[theirs.as_fd()]),
@@ -160,6 +163,10 @@ impl Emulator {
 
     pub(super) fn close_session(&mut self, id: u64) {
         let Some(session) = self.sessions.remove(&id) else { return };
+        self.trace_events();
+        if !self.tracer.is_idle() {
+            self.tracer.closed(id);
+        }
         self.tell(&|| format!("instance {id} ended"));
         self.lulls.forget(id);
         self.faults.forget(id);

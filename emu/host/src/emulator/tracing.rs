@@ -1,0 +1,125 @@
+//! What is told to whoever follows the emulator.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use nix::errno::Errno;
+use uinotify_core::{Happening, Wd};
+use uinotify_images::text::ByteString;
+use uinotify_wire::{Reply, Request, RequestKind};
+
+use super::Emulator;
+use crate::trace::{Counts, Log, Observer, Record, What, Writer};
+
+/// As traces and the control protocol name an errno.
+fn name_of(errno: u32) -> Option<String> {
+    (errno != 0).then(|| format!("{:?}", Errno::from_raw(errno.cast_signed())))
+}
+
+impl Emulator {
+    /// Has somebody follow what happens from now on.
+    pub fn follow(&mut self, observer: Box<dyn Observer>) {
+        self.tools.engine.keep_history();
+        self.tracer.add(observer, None);
+    }
+
+    /// Keeps a log from now on, if none is kept.
+    pub(super) fn keep_log(&mut self) {
+        if self.log.is_none() {
+            let log = Log::default();
+            self.log = Some(log.clone());
+            self.follow(Box::new(log));
+        }
+    }
+
+    /// What the log has.
+    pub(super) fn logged(&mut self, last: usize) -> (Counts, Vec<Record>) {
+        self.trace_events();
+        self.log.as_ref().map(|log| log.last(last)).unwrap_or_default()
+    }
+
+    /// Writes the traces that the configuration asks for.
+    pub(super) fn begin_traces(&mut self) -> io::Result<()> {
+        if self.config.log {
+            self.keep_log();
+        }
+        for file in &self.config.traces {
+            let writer = Writer::create(file, &self.config.command)?;
+            self.tracer.add(Box::new(writer), file.watchable());
+            self.tools.engine.keep_history();
+        }
+        Ok(())
+    }
+
+    /// Who asks just now.
+    fn asking_pid(&self) -> i32 {
+        self.inbox.sender().map_or(0, |sender| sender.pid)
+    }
+
+    /// Tells of an instance that was opened, or was refused.
+    pub(super) fn trace_init(&mut self, pid: i32, flags: u64, result: Result<u64, Errno>) {
+        if self.tracer.is_idle() {
+            return;
+        }
+        self.trace_events();
+        let (instance, errno) = match result {
+            Ok(instance) => (instance, None),
+            Err(errno) => (0, name_of(errno as u32)),
+        };
+        let flags = i32::try_from(flags).unwrap_or(i32::MAX);
+        self.tracer.tell(instance, What::Init { pid, flags, errno });
+    }
+
+    /// Tells of a call and its answer.
+    pub(super) fn trace_call(&mut self, id: u64, request: &Request<'_>, reply: &Reply) {
+        if self.tracer.is_idle() {
+            return;
+        }
+        // What came before it.
+        self.trace_events();
+        let (pid, errno) = (self.asking_pid(), name_of(reply.errno));
+        let what = match request.kind {
+            RequestKind::AddWatch => {
+                let path = ByteString(request.payload.to_vec());
+                let wd = errno.is_none().then_some(reply.value);
+                What::AddWatch { pid, path, mask: request.word, wd, errno }
+            }
+            RequestKind::RemoveWatch => What::RemoveWatch { pid, wd: request.word.cast_signed(), errno },
+            RequestKind::SetCursor => What::SetNextWd { pid, argument: request.argument, errno },
+            RequestKind::GetCursor => What::GetNextWd { pid, next_wd: reply.value },
+            RequestKind::Count => What::Count { pid, bytes: reply.value },
+            RequestKind::Settle if errno.is_some() => What::FailedRead { pid, errno },
+            _ => return,
+        };
+        self.tracer.tell(id, what);
+    }
+
+    /// Notes where a watched object is.
+    pub(super) fn trace_watch(&mut self, id: u64, wd: Wd, object: BorrowedFd<'_>) {
+        if self.tracer.is_idle() {
+            return;
+        }
+        // The kernel knows it by itself, whatever file system it is on.
+        if let Ok(path) = fs::read_link(format!("/proc/self/fd/{}", object.as_raw_fd())) {
+            self.tracer.watches(id, wd.0, path.as_os_str().as_bytes());
+        }
+    }
+
+    /// Tells of all that has become of events since the last time.
+    pub(super) fn trace_events(&mut self) {
+        for happening in self.tools.engine.take_history() {
+            let (Happening::Came { group, .. } | Happening::Read { group, .. }) = &happening;
+            let Some(&id) = self.groups.get(group) else { continue };
+            match happening {
+                Happening::Came { event, pushed, queue_events, .. } => {
+                    self.tracer.event(id, &event, pushed, queue_events);
+                }
+                Happening::Read { events, queue_events, .. } => {
+                    self.tracer.read(id, events, queue_events);
+                }
+            }
+        }
+    }
+}
