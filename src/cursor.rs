@@ -6,8 +6,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
-use nix::errno::Errno;
-use uinotify_host::control::{Command, refusal};
+use uinotify_host::control::Command;
 
 use crate::reach::{self, Emulator};
 use crate::{fdinfo, number};
@@ -89,7 +88,7 @@ impl Which {
                 match emulator.control().ask(command) {
                     Ok(answer) => answers.push(answer),
                     // Of another emulator, or no instance at all.
-                    Err(error) if refusal(&error).is_some_and(|refusal| refusal.is(Errno::ENOENT)) => {}
+                    Err(error) if reach::is_of_another(&error) => {}
                     Err(error) => return Err(error).with_context(|| emulator.socket.display().to_string()),
                 }
             }

@@ -111,22 +111,18 @@ fn delay_text(text: &str) -> Result<String, String> {
     delay(text).map(|_| text.to_owned())
 }
 
-/// Changes the faults of the emulator at a socket, of that of `UINOTIFY_SOCKET`, or of all of this user.
+/// Changes the faults of the emulator at a socket, of that of `UINOTIFY_SOCKET`, or of the only one of this user.
 ///
 /// # Errors
-/// There is no emulator, or one does not answer.
+/// There is no emulator, or there are several.
 pub fn fault(arguments: &Arguments) -> anyhow::Result<()> {
     let Arguments { rules, delay, clear, socket } = arguments;
     let clear = clear.then_some(Command::ClearFaults {});
     let rules = rules.iter().map(|rule| Command::Fault { rule: rule.to_string() });
     let delay = delay.iter().map(|delay| Command::Delay { delay: delay.clone() });
     let commands: Vec<_> = clear.into_iter().chain(rules).chain(delay).collect();
-    for mut emulator in reach::emulators(socket.as_deref())? {
-        for command in &commands {
-            emulator.ask(command)?;
-        }
-    }
-    Ok(())
+    let mut emulator = reach::emulator(socket.as_deref())?;
+    commands.iter().try_for_each(|command| emulator.ask(command).map(drop))
 }
 
 #[cfg(test)]

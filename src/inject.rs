@@ -5,9 +5,8 @@ use std::str::FromStr;
 
 use anyhow::{bail, ensure};
 use clap::Args;
-use nix::errno::Errno;
 use uinotify_host::Mask;
-use uinotify_host::control::{Command, Injected, Injection, refusal};
+use uinotify_host::control::{Command, Injected, Injection};
 use uinotify_images::text::ByteString;
 
 use crate::number;
@@ -69,9 +68,9 @@ unmount, ignored; with ,isdir behind it for a directory that is not there.";
 /// One event of the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    what: Injected,
-    to: Option<PathBuf>,
-    is_directory: bool,
+    pub(crate) what: Injected,
+    pub(crate) to: Option<PathBuf>,
+    pub(crate) is_directory: bool,
 }
 
 impl FromStr for Event {
@@ -149,17 +148,17 @@ pub(crate) fn parse_mask(text: &str) -> Option<u32> {
 /// There is no emulator, nobody watches the path, or there is no such instance.
 pub fn inject(arguments: &Arguments) -> anyhow::Result<()> {
     let commands = commands(arguments)?;
-    let mut emulators = reach::emulators(arguments.socket.as_deref())?;
+    let socket = arguments.socket.as_deref();
+    // Who watches a path is known by it; an instance is one of one emulator.
+    let by_path = commands.iter().all(|command| matches!(command, Command::Inject(_)));
+    let mut emulators = if by_path { reach::emulators(socket)? } else { vec![reach::emulator(socket)?] };
     for command in &commands {
         let mut refused = None;
         let mut is_done = false;
         for emulator in &mut emulators {
             match emulator.control().ask(command) {
                 Ok(_) => is_done = true,
-                // It may be another emulator that is meant.
-                Err(error) if refusal(&error).is_some_and(|refusal| refusal.is(Errno::ENOENT)) => {
-                    refused = refused.or(Some(error));
-                }
+                Err(error) if reach::is_of_another(&error) => refused = refused.or(Some(error)),
                 Err(error) => return Err(error.into()),
             }
         }

@@ -35,5 +35,6 @@ pub mod serve;
 pub mod settings;
 pub mod shim_file;
 mod socket;
+pub mod testbed;
 pub mod tree;
 pub mod wait;

@@ -30,8 +30,12 @@ pub struct Arguments {
 /// There is no emulator, one does not answer, or standard output cannot be written.
 pub fn log(arguments: &Arguments) -> anyhow::Result<()> {
     let mut text = String::new();
+    let is_named = reach::named(arguments.socket.as_deref()).is_some();
     for mut emulator in reach::emulators(arguments.socket.as_deref())? {
-        let report = emulator.control().log(arguments.last)?;
+        let report = match emulator.control().log(arguments.last) {
+            Err(error) if !is_named && reach::is_too_old(&error) => continue,
+            report => report?,
+        };
         if arguments.json {
             text.push_str(&serde_json::to_string(&report)?);
         } else {

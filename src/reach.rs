@@ -7,8 +7,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use nix::errno::Errno;
 use serde_json::Value;
-use uinotify_host::control::{Command, Control, Inode};
+use uinotify_host::control::{Command, Control, Inode, refusal};
 use uinotify_images::text::ByteString;
 
 use crate::environment::SOCKET;
@@ -80,8 +81,8 @@ pub(crate) fn emulators(socket: Option<&Path>) -> anyhow::Result<Vec<Emulator>> 
     for address in addresses(socket) {
         match connect(&address) {
             Ok(emulator) => emulators.push(emulator),
-            // It has ended, and left its socket.
-            Err(error) if !is_named && is_gone(&error) => {}
+            // It has ended, and left its socket; or it is too old to be controlled.
+            Err(error) if !is_named && (is_gone(&error) || is_too_old(&error)) => {}
             Err(error) => {
                 return Err(error).with_context(|| format!("no emulator answers at {}", address.socket.display()));
             }
@@ -91,6 +92,30 @@ pub(crate) fn emulators(socket: Option<&Path>) -> anyhow::Result<Vec<Emulator>> 
         bail!("no emulator of this user is running; name the server's socket with --socket");
     }
     Ok(emulators)
+}
+
+/// The one emulator that is meant, by a command that names nothing in it.
+///
+/// # Errors
+/// There is none, or there are several, or it does not answer.
+pub(crate) fn emulator(socket: Option<&Path>) -> anyhow::Result<Emulator> {
+    let mut emulators = emulators(socket)?;
+    if emulators.len() > 1 {
+        let sockets: Vec<_> = emulators.iter().map(|emulator| emulator.socket.display().to_string()).collect();
+        bail!("several emulators of this user are running; name one with --socket: {}", sockets.join(", "));
+    }
+    Ok(emulators.remove(0))
+}
+
+/// Does an emulator know nothing of the control protocol, or of this command?
+pub(crate) fn is_too_old(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32)
+        || refusal(error).is_some_and(|refusal| refusal.is(Errno::EOPNOTSUPP))
+}
+
+/// Is it another emulator that is meant, which has what is named?
+pub(crate) fn is_of_another(error: &io::Error) -> bool {
+    is_too_old(error) || refusal(error).is_some_and(|refusal| refusal.is(Errno::ENOENT))
 }
 
 /// Does nobody listen any more?

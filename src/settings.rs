@@ -40,6 +40,7 @@ impl Settings {
             next_wd: self.next_wd,
             limits: self.limits,
             faults: self.faults.clone(),
+            shares_process: false,
             log: self.log || self.sources == Sources::Script || self.faults != FaultPlan::default(),
             setnextwd: self.setnextwd.unwrap_or(match profile {
                 Profile::Native => SetNextWd::Ok,

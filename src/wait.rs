@@ -76,8 +76,8 @@ pub fn wait(arguments: &Arguments) -> anyhow::Result<()> {
         let Some((mut emulator, id)) = answered.and_then(|socket| asked.remove(&socket)) else { continue };
         match emulator.control().finish(id) {
             Ok(_) => return Ok(()),
-            // It has ended. Another one may come.
-            Err(error) if reach::is_gone(&error) => {}
+            // It has ended, or cannot tell. Another one may come.
+            Err(error) if reach::is_gone(&error) || reach::is_too_old(&error) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -96,6 +96,7 @@ fn ask(address: &Address, command: &Command, asked: &mut BTreeMap<PathBuf, (Emul
         Ok(begun) => {
             asked.insert(address.socket.clone(), begun);
         }
+        Err(error) if reach::is_too_old(&error) => {}
         Err(error) if reach::is_gone(&error) => return Ok(error.kind() != ErrorKind::ConnectionRefused),
         Err(error) => return Err(error).with_context(|| format!("the emulator at {}", address.socket.display())),
     }

@@ -22,6 +22,8 @@ pub struct Config {
     pub sources: Sources,
     /// Calls that fail, and events that are lost or late.
     pub faults: FaultPlan,
+    /// Other threads of this process are not the emulator's, but a test's.
+    pub shares_process: bool,
     /// Keep the last calls and events, and count them all.
     pub log: bool,
     /// How much of what is done to trees that are shown is seen.

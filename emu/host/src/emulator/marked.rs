@@ -51,14 +51,15 @@ impl Emulator {
         if self.marked.is_some() {
             return Ok(());
         }
-        let source = Source::new(Options::default()).map_err(|errno| {
-            say(&format!(
-                "{} cannot be watched by fanotify: {}",
-                String::from_utf8_lossy(paths::written(path)),
-                errno.desc()
-            ));
-            Errno::ENOSPC
-        })?;
+        let source = Source::new(Options { shares_process: self.config.shares_process, ..Options::default() })
+            .map_err(|errno| {
+                say(&format!(
+                    "{} cannot be watched by fanotify: {}",
+                    String::from_utf8_lossy(paths::written(path)),
+                    errno.desc()
+                ));
+                Errno::ENOSPC
+            })?;
         self.watch(source.as_fd(), Token::Marked, EpollFlags::EPOLLIN)?;
         self.marked = Some(source);
         Ok(())

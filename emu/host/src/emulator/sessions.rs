@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
@@ -78,7 +79,11 @@ impl Emulator {
         let limits = self.limits.with(self.config.limits, self.needs_kernel());
         let group = self.tools.engine.create_group(OwnerId(peer.uid), limits).map_err(errno)?;
         let id = self.sessions_made + 1;
-        let name = InstanceName { emulator_pid: std::process::id().into(), start_ticks: self.start_ticks, group: id };
+        // A process may have several emulators, as a test does.
+        static NAMES: AtomicU64 = AtomicU64::new(1);
+        let group_name = NAMES.fetch_add(1, Ordering::Relaxed);
+        let emulator_pid = std::process::id().into();
+        let name = InstanceName { emulator_pid, start_ticks: self.start_ticks, group: group_name };
         let opened = self.open(group, peer, name, flags & libc::IN_NONBLOCK != 0).and_then(|(session, theirs)| {
             if let Some(kernel) = session.kernel() {
                 self.watch(kernel, Token::Kernel(id), EpollFlags::EPOLLIN)?;
