@@ -114,7 +114,7 @@ impl Which {
 fn reached(socket: Option<&Path>, process: Option<&Path>) -> anyhow::Result<Vec<Emulator>> {
     match process {
         Some(process) if reach::named(socket).is_none() => {
-            Ok(fdinfo::addresses(process).iter().filter_map(|address| reach::connect(address).ok()).collect())
+            Ok(fdinfo::addresses(process).iter().filter_map(|address| reach::connect(address, false).ok()).collect())
         }
         _ => reach::emulators(socket),
     }

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nix::errno::Errno;
@@ -66,9 +67,15 @@ pub(crate) fn addresses(socket: Option<&Path>) -> Vec<Address> {
     }
 }
 
+/// How long an emulator may take to answer that nobody has named.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Connects to one.
-pub(crate) fn connect(address: &Address) -> io::Result<Emulator> {
-    Ok(Emulator { socket: address.socket.clone(), control: Control::open(&address.borrowed())? })
+pub(crate) fn connect(address: &Address, is_named: bool) -> io::Result<Emulator> {
+    let patience = (!is_named).then_some(PATIENCE);
+    let control = Control::open_within(&address.borrowed(), patience)?;
+    control.set_patience(None)?;
+    Ok(Emulator { socket: address.socket.clone(), control })
 }
 
 /// The emulators that are meant.
@@ -79,10 +86,10 @@ pub(crate) fn emulators(socket: Option<&Path>) -> anyhow::Result<Vec<Emulator>> 
     let is_named = named(socket).is_some();
     let mut emulators = Vec::new();
     for address in addresses(socket) {
-        match connect(&address) {
+        match connect(&address, is_named) {
             Ok(emulator) => emulators.push(emulator),
-            // It has ended, and left its socket; or it is too old to be controlled.
-            Err(error) if !is_named && (is_gone(&error) || is_too_old(&error)) => {}
+            // It has ended, and left its socket; it is too old to be controlled; it is stopped.
+            Err(error) if !is_named && (is_gone(&error) || is_too_old(&error) || is_silent(&error)) => {}
             Err(error) => {
                 return Err(error).with_context(|| format!("no emulator answers at {}", address.socket.display()));
             }
@@ -111,6 +118,11 @@ pub(crate) fn emulator(socket: Option<&Path>) -> anyhow::Result<Emulator> {
 pub(crate) fn is_too_old(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32)
         || refusal(error).is_some_and(|refusal| refusal.is(Errno::EOPNOTSUPP))
+}
+
+/// Does an emulator say nothing at all?
+pub(crate) fn is_silent(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::WouldBlock
 }
 
 /// Is it another emulator that is meant, which has what is named?

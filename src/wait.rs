@@ -1,7 +1,7 @@
 //! `uinotify wait`: until somebody watches a path. Nothing is looked at again and again.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -54,13 +54,28 @@ pub fn wait(arguments: &Arguments) -> anyhow::Result<()> {
     let command = Command::WaitForWatch { path: found.path, object: found.object, mask: *mask };
     let end = (*timeout > 0).then(|| Instant::now() + Duration::from_secs(*timeout));
     let newcomers = Newcomers::new(socket.as_deref());
-    let mut asked: BTreeMap<PathBuf, (Emulator, u64)> = BTreeMap::new();
+    let mut asked = Asked::new();
+    let mut silent = Vec::new();
+    let is_named = reach::named(socket.as_deref()).is_some();
     loop {
         // First those who come while this looks are noted.
         newcomers.forget();
         let mut must_look_again = newcomers.0.is_none();
         for address in reach::addresses(socket.as_deref()) {
-            must_look_again |= !ask(&address, &command, &mut asked)?;
+            if asked.contains_key(&address.socket) || silent.contains(&address.socket) {
+                continue;
+            }
+            match ask(&address, is_named, &command) {
+                Ok(begun) => _ = asked.insert(address.socket, begun),
+                // A socket on which nobody listens may be about to.
+                Err(error) if reach::is_gone(&error) => must_look_again |= error.kind() == ErrorKind::ConnectionRefused,
+                Err(error) if !is_named && (reach::is_silent(&error) || reach::is_too_old(&error)) => {
+                    silent.push(address.socket);
+                }
+                Err(error) => {
+                    return Err(error).with_context(|| format!("the emulator at {}", address.socket.display()));
+                }
+            }
         }
         let answered = loop {
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
@@ -83,24 +98,13 @@ pub fn wait(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// False if nobody listens there, yet or any more.
-fn ask(address: &Address, command: &Command, asked: &mut BTreeMap<PathBuf, (Emulator, u64)>) -> anyhow::Result<bool> {
-    if asked.contains_key(&address.socket) {
-        return Ok(true);
-    }
-    let begun = reach::connect(address).and_then(|mut emulator| {
-        let id = emulator.control().begin(command)?;
-        Ok((emulator, id))
-    });
-    match begun {
-        Ok(begun) => {
-            asked.insert(address.socket.clone(), begun);
-        }
-        Err(error) if reach::is_too_old(&error) => {}
-        Err(error) if reach::is_gone(&error) => return Ok(error.kind() != ErrorKind::ConnectionRefused),
-        Err(error) => return Err(error).with_context(|| format!("the emulator at {}", address.socket.display())),
-    }
-    Ok(true)
+/// The emulators that have been asked, by their sockets, and the numbers of their commands.
+type Asked = BTreeMap<PathBuf, (Emulator, u64)>;
+
+fn ask(address: &Address, is_named: bool, command: &Command) -> io::Result<(Emulator, u64)> {
+    let mut emulator = reach::connect(address, is_named)?;
+    let id = emulator.control().begin(command)?;
+    Ok((emulator, id))
 }
 
 /// Why a wait has ended.
@@ -114,7 +118,7 @@ enum Woken {
 
 fn wait_for_any(
     newcomers: &Newcomers,
-    asked: &BTreeMap<PathBuf, (Emulator, u64)>,
+    asked: &Asked,
     left: Option<Duration>,
     must_look_again: bool,
 ) -> anyhow::Result<Woken> {
@@ -169,7 +173,7 @@ impl Newcomers {
 }
 
 /// What went on instead.
-fn late(watch: &Path, timeout: u64, asked: BTreeMap<PathBuf, (Emulator, u64)>) -> anyhow::Error {
+fn late(watch: &Path, timeout: u64, asked: Asked) -> anyhow::Error {
     let mut text = format!("nobody has watched {} within {timeout} s", watch.display());
     if asked.is_empty() {
         text.push_str(": no emulator of this user has been running");

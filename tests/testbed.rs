@@ -14,6 +14,8 @@ mod command;
 mod faults;
 #[path = "testbed/puppet.rs"]
 mod puppet;
+#[path = "testbed/watchers.rs"]
+mod watchers;
 
 /// After this many seconds something hangs that will not end by itself, and the whole test is killed.
 const HANG_SECONDS: u32 = 240;
@@ -54,6 +56,40 @@ fn main() -> ExitCode {
             "command::faults_are_given_on_the_line_in_a_file_and_later",
             command::faults_are_given_on_the_line_in_a_file_and_later,
         ),
+        Trial::test("watchers::notify_tells_of_the_limit_of_watches", watchers::notify_tells_of_the_limit_of_watches),
+        Trial::test("watchers::notify_tells_of_a_fault", watchers::notify_tells_of_a_fault),
+        Trial::test(
+            "watchers::notify_asks_for_another_look_after_an_overflow",
+            watchers::notify_asks_for_another_look_after_an_overflow,
+        ),
+        Trial::test(
+            "watchers::inotify_rs_goes_on_behind_the_last_number",
+            watchers::inotify_rs_goes_on_behind_the_last_number,
+        ),
+        Trial::test(
+            "watchers::inotify_rs_takes_stale_events_for_a_new_watch",
+            watchers::inotify_rs_takes_stale_events_for_a_new_watch,
+        ),
+        with_watchdog(
+            "watchers::watchdog_goes_on_behind_the_last_number",
+            watchers::watchdog_goes_on_behind_the_last_number,
+        ),
+        with_watchdog(
+            "watchers::watchdog_dies_of_a_number_that_is_used_again",
+            watchers::watchdog_dies_of_a_number_that_is_used_again,
+        ),
+        with_watchdog("watchers::watchdog_says_nothing_of_an_overflow", watchers::watchdog_says_nothing_of_an_overflow),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// Ignored where this machine has no watchdog of the version whose behaviour is shown.
+fn with_watchdog(name: &'static str, test: fn() -> Outcome) -> Trial {
+    Trial::ignorable_test(name, move || match watchers::watchdog_is_missing() {
+        Some(reason) => {
+            println!("ignored: {name}: {reason}");
+            Ok(libtest_mimic::Completion::ignored_with(reason))
+        }
+        None => test().map(|()| libtest_mimic::Completion::Completed),
+    })
 }

@@ -93,7 +93,8 @@ pub(super) fn wait_ends_with_a_watch() -> Outcome {
     puppet.add(&instance, &watched, libc::IN_CREATE);
     assert_eq!(waiting.try_wait()?, None);
     puppet.add(&instance, &watched, ALL);
-    assert_eq!(waiting.wait()?.code(), Some(0));
+    let ended = waiting.wait_with_output()?;
+    assert_eq!((ended.status.code(), &*String::from_utf8(ended.stderr)?), (Some(0), ""));
     room.does("wait --watch watched");
     let (status, _, stderr) = room.run("wait --watch other --timeout 1");
     assert_eq!(status, Some(1));

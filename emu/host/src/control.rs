@@ -144,7 +144,17 @@ impl Control {
     /// ECONNREFUSED if nobody listens there any more; EPERM from an emulator that this user may not control; EOPNOTSUPP from one
     /// that does not know the protocol; `InvalidData` for an answer that is none.
     pub fn open(emulator: &EmulatorAddress<'_>) -> io::Result<Self> {
+        Self::open_within(emulator, None)
+    }
+
+    /// As [`open`](Self::open), of an emulator that has so much time for each answer: see [`set_patience`](Self::set_patience).
+    ///
+    /// # Errors
+    ///
+    /// As there; EAGAIN when the time is over.
+    pub fn open_within(emulator: &EmulatorAddress<'_>, patience: Option<Duration>) -> io::Result<Self> {
         let connection = emulator.connect()?;
+        set_patience(&connection, patience)?;
         // The abstract name of an emulator that is gone can be taken by anybody.
         let listener = getsockopt(&connection, sockopt::PeerCredentials)?.uid();
         if listener != 0 && listener != geteuid().as_raw() && emulator.token.is_empty() {
@@ -213,11 +223,7 @@ impl Control {
     ///
     /// If the time is none that a socket knows.
     pub fn set_patience(&self, patience: Option<Duration>) -> io::Result<()> {
-        // Zero would be for ever.
-        let patience = patience.map_or(Duration::ZERO, |patience| patience.max(Duration::from_micros(1)));
-        let seconds = i64::try_from(patience.as_secs()).unwrap_or(i64::MAX);
-        let patience = TimeVal::new(seconds, i64::from(patience.subsec_micros()));
-        Ok(setsockopt(&self.connection, sockopt::ReceiveTimeout, &patience)?)
+        set_patience(&self.connection, patience)
     }
 
     /// Returns when everything that had happened before the call is in the queues.
@@ -254,6 +260,14 @@ impl Control {
             }
         }
     }
+}
+
+fn set_patience(connection: &OwnedFd, patience: Option<Duration>) -> io::Result<()> {
+    // Zero would be for ever.
+    let patience = patience.map_or(Duration::ZERO, |patience| patience.max(Duration::from_micros(1)));
+    let seconds = i64::try_from(patience.as_secs()).unwrap_or(i64::MAX);
+    let patience = TimeVal::new(seconds, i64::from(patience.subsec_micros()));
+    Ok(setsockopt(connection, sockopt::ReceiveTimeout, &patience)?)
 }
 
 impl AsFd for Control {
