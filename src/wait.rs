@@ -91,8 +91,9 @@ pub fn wait(arguments: &Arguments) -> anyhow::Result<()> {
         let Some((mut emulator, id)) = answered.and_then(|socket| asked.remove(&socket)) else { continue };
         match emulator.control().finish(id) {
             Ok(_) => return Ok(()),
-            // It has ended, or cannot tell. Another one may come.
-            Err(error) if reach::is_gone(&error) || reach::is_too_old(&error) => {}
+            // It has ended. Another one may come.
+            Err(error) if reach::is_gone(&error) => {}
+            Err(error) if !is_named && reach::is_too_old(&error) => silent.push(emulator.socket),
             Err(error) => return Err(error.into()),
         }
     }

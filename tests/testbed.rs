@@ -12,6 +12,8 @@ mod bed;
 mod command;
 #[path = "testbed/faults.rs"]
 mod faults;
+#[path = "testbed/libraries.rs"]
+mod libraries;
 #[path = "testbed/puppet.rs"]
 mod puppet;
 #[path = "testbed/watchers.rs"]
@@ -79,6 +81,8 @@ fn main() -> ExitCode {
             watchers::watchdog_dies_of_a_number_that_is_used_again,
         ),
         with_watchdog("watchers::watchdog_says_nothing_of_an_overflow", watchers::watchdog_says_nothing_of_an_overflow),
+        Trial::ignorable_test("libraries::python_package", libraries::python_package),
+        Trial::ignorable_test("libraries::python_example", libraries::python_example),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -220,7 +220,7 @@ mod tests {
     fn a_delay_of_events_is_a_distance() {
         let mut queue = queue(&[], Delay::Events(2));
         let pushed: Vec<_> = ["a", "b", "c", "d"].map(|name| push(&mut queue, name)).into();
-        assert_eq!(pushed, [Pushed::Held, Pushed::Held, Pushed::Queued, Pushed::Queued]);
+        assert_eq!(pushed, [false, false, true, true].map(|others_came| Pushed::Held { others_came }));
         assert_eq!(shown(&queue), "a b");
         assert!(queue.release());
         assert_eq!(shown(&queue), "a b c d");

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::allocator::Wd;
-use crate::arrival::{Arrivals, Fate};
+use crate::arrival::{Arrivals, Fate, Held};
 use crate::errno::Errno;
 use crate::event::Event;
 use crate::mask::Mask;
@@ -20,14 +20,17 @@ pub enum Pushed {
     /// It is lost, and the queue is as before.
     Dropped,
     /// It comes later ([`Delay`](crate::arrival::Delay)).
-    Held,
+    Held {
+        /// Others that were held have come now.
+        others_came: bool,
+    },
 }
 
 impl Pushed {
     /// Whether the queue has a record more, so that readers are woken.
     #[must_use]
     pub fn is_new(self) -> bool {
-        matches!(self, Self::Queued | Self::Overflowed)
+        matches!(self, Self::Queued | Self::Overflowed | Self::Held { others_came: true })
     }
 }
 
@@ -44,6 +47,8 @@ pub struct EventQueue {
     tail_is_latest: bool,
     /// What tests have become of events, if anything.
     arrivals: Option<Box<Arrivals>>,
+    /// Of those that were held, what has become of them.
+    admitted: Vec<(Event, Pushed, usize)>,
 }
 
 impl EventQueue {
@@ -57,6 +62,7 @@ impl EventQueue {
             overflow_queued: false,
             tail_is_latest: false,
             arrivals: None,
+            admitted: Vec::new(),
         }
     }
 
@@ -85,6 +91,7 @@ impl EventQueue {
             overflow_queued: overflows == 1,
             tail_is_latest,
             arrivals: None,
+            admitted: Vec::new(),
         })
     }
 
@@ -116,7 +123,7 @@ impl EventQueue {
                 if let Some(arrivals) = &mut self.arrivals {
                     arrivals.hold(event, adjacent);
                 }
-                if self.admit_due() { Pushed::Queued } else { Pushed::Held }
+                Pushed::Held { others_came: self.admit_due() }
             }
         }
     }
@@ -125,16 +132,28 @@ impl EventQueue {
     fn admit_due(&mut self) -> bool {
         let mut is_new = false;
         while let Some(held) = self.arrivals.as_mut().and_then(|arrivals| arrivals.due()) {
-            is_new |= self.admit(held.event, held.adjacent).is_new();
+            is_new |= self.admit_held(held);
         }
         is_new
+    }
+
+    fn admit_held(&mut self, held: Held) -> bool {
+        let event = held.event.clone();
+        let pushed = self.admit(held.event, held.adjacent);
+        self.admitted.push((event, pushed, self.len()));
+        pushed.is_new()
+    }
+
+    /// What has become of events that were held, since this was last asked, with how many waited then.
+    pub(crate) fn take_admitted(&mut self) -> Vec<(Event, Pushed, usize)> {
+        std::mem::take(&mut self.admitted)
     }
 
     /// Queues all that is held, due or not. True if there is a record more.
     pub fn release(&mut self) -> bool {
         let mut is_new = false;
         while let Some(held) = self.arrivals.as_mut().and_then(|arrivals| arrivals.release()) {
-            is_new |= self.admit(held.event, held.adjacent).is_new();
+            is_new |= self.admit_held(held);
         }
         is_new
     }

@@ -192,6 +192,63 @@ mod tests {
         assert_eq!(fates(true), [Fate::Vanish, Fate::Overflow]);
     }
 
+    /// A session of many calls and events, with every kind of fault left to chance: what a program would see of it.
+    fn session(seed: u64) -> Vec<String> {
+        use uinotify_core::{AddMask, Arrivals, Config, Engine, Entry, FsEvent, Limits, ObjectId, OwnerId, Wd};
+        let rules =
+            ["add_watch:ENOSPC:probability=0.2", "rm_watch:EINVAL:probability=20%", "read:EINTR:probability=0.1"];
+        let rules = rules.iter().chain(&["queue:drop:probability=0.2", "queue:overflow:when=30+25:probability=0.5"]);
+        let rules = rules.map(|rule| rule.parse().expect(rule)).collect();
+        let mut faults = Faults::new(FaultPlan { rules, delay: Delay::Events(3), seed, may_lie: true });
+        let mut engine = Engine::new(Config::default());
+        let group =
+            engine.create_group(OwnerId(0), Limits { queue_events_max: 16, ..Limits::default() }).expect("a group");
+        let (arrivals, delay) = faults.arrivals(1);
+        engine.set_arrivals(group, |all| *all = Arrivals::new(arrivals, delay));
+        let mask = AddMask::new(0xfff).expect("a mask");
+        let mut seen = Vec::new();
+        for step in 0..400_u64 {
+            let object = ObjectId(step * 7 % 5);
+            let outcome = match step % 8 {
+                0 => match faults.of_call(Call::AddWatch, 1, b"") {
+                    Some(errno) => format!("{errno:?}"),
+                    None => format!("{:?}", engine.add_watch(group, object, mask)),
+                },
+                6 => match faults.of_call(Call::Read, 1, b"") {
+                    Some(errno) => format!("{errno:?}"),
+                    None => {
+                        let mut events = Vec::new();
+                        format!("{:?} {events:?}", engine.take(group, 256, &mut events))
+                    }
+                },
+                7 if step % 3 == 0 => match faults.of_call(Call::RemoveWatch, 1, b"") {
+                    Some(errno) => format!("{errno:?}"),
+                    None => format!("{:?}", engine.remove_watch(group, Wd(1 + (step % 9) as i32))),
+                },
+                _ => {
+                    let name = step.to_string();
+                    let entry = Entry { directory: object, name: name.as_bytes() };
+                    engine.observe(FsEvent::Create { entry, directory: false });
+                    String::new()
+                }
+            };
+            while engine.poll_output().is_some() {}
+            seen.push(format!("{outcome} {} {:?}", engine.queue_len(group), engine.cursor(group)));
+        }
+        seen
+    }
+
+    /// The promise of `--seed`: a thousand times the same.
+    #[test]
+    fn a_seed_gives_the_same_session_a_thousand_times() {
+        let first = session(1);
+        for _ in 1..1000 {
+            assert_eq!(session(1), first);
+        }
+        let others = (2..20).filter(|seed| session(*seed) != first).count();
+        assert_eq!(others, 18, "every seed has a session of its own");
+    }
+
     #[test]
     fn the_seed_decides() {
         let failing = |seed, instance| {

@@ -138,7 +138,7 @@ pub enum Outcome {
     Overflowed,
     /// It is lost.
     Dropped,
-    /// A delay of a test holds it back. Nothing more is told when it is queued.
+    /// A delay of a test holds it back. It is told once more when it comes.
     Held,
 }
 
@@ -163,7 +163,7 @@ impl From<Pushed> for Outcome {
             Pushed::Merged => Self::Merged,
             Pushed::Overflowed => Self::Overflowed,
             Pushed::Dropped => Self::Dropped,
-            Pushed::Held => Self::Held,
+            Pushed::Held { .. } => Self::Held,
         }
     }
 }
