@@ -81,6 +81,8 @@ fn main() -> ExitCode {
             watchers::watchdog_dies_of_a_number_that_is_used_again,
         ),
         with_watchdog("watchers::watchdog_says_nothing_of_an_overflow", watchers::watchdog_says_nothing_of_an_overflow),
+        Trial::ignorable_test("libraries::c_header", libraries::c_header),
+        Trial::ignorable_test("libraries::c_example", libraries::c_example),
         Trial::ignorable_test("libraries::python_package", libraries::python_package),
         Trial::ignorable_test("libraries::python_example", libraries::python_example),
     ];

@@ -38,6 +38,55 @@ fn ends_well(command: &mut Command) -> Result<String, libtest_mimic::Failed> {
     if output.status.success() { Ok(said) } else { Err(format!("{command:?}: {}\n{said}", output.status).into()) }
 }
 
+/// Compiles a program with the header. `None` where there is no compiler.
+fn compiled(source: &Path, folder: &Path) -> Result<Option<PathBuf>, libtest_mimic::Failed> {
+    let started = |program: &str| Command::new(program).arg("--version").stdout(Stdio::null()).status().is_ok();
+    if !started("gcc") {
+        return Ok(None);
+    }
+    let program = folder.join("program");
+    let mut flags = vec![format!("-I{}", bindings().join("c").display())];
+    if started("pkg-config") {
+        // As it is installed: beside the header.
+        let template = std::fs::read_to_string(bindings().join("c/uinotify.pc.in"))?;
+        let prefix = folder.join("installed");
+        std::fs::create_dir_all(prefix.join("include"))?;
+        std::fs::copy(bindings().join("c/uinotify-testbed.h"), prefix.join("include/uinotify-testbed.h"))?;
+        let prefix = prefix.to_str().ok_or("a UTF-8 path")?.to_owned();
+        let module = template.replace("@prefix@", &prefix).replace("@version@", env!("CARGO_PKG_VERSION"));
+        std::fs::write(folder.join("uinotify.pc"), module)?;
+        let mut asked = Command::new("pkg-config");
+        let said = ends_well(asked.env("PKG_CONFIG_PATH", folder).args(["--cflags", "uinotify"]))?;
+        flags = said.split_whitespace().map(str::to_owned).collect();
+        assert_eq!(flags, [format!("-I{prefix}/include")]);
+    }
+    let mut compiler = Command::new("gcc");
+    compiler.args(["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O2"]).args(flags).arg("-o").arg(&program);
+    ends_well(compiler.arg(source))?;
+    Ok(Some(program))
+}
+
+fn c_program(name: &str, source: &Path, expected: &str) -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let Some(program) = compiled(source, folder.path())? else { return Ok(ignored(name, "needs gcc")) };
+    let output = Command::new(program).env("UINOTIFY_COMMAND", env!("CARGO_BIN_EXE_uinotify")).output()?;
+    let [said, complaints] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    assert_eq!((output.status.code(), &*said), (Some(0), expected), "{complaints}");
+    Ok(Completion::Completed)
+}
+
+/// Every function of the header.
+pub(super) fn c_header() -> Outcome {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/testbed/calls.c");
+    c_program("libraries::c_header", &source, "every function does what it says\n")
+}
+
+/// The example beside it.
+pub(super) fn c_example() -> Outcome {
+    let expected = "watched as 2147483647, the next one is 1\nseen 3, and some are lost\n1 overflow\n";
+    c_program("libraries::c_example", &bindings().join("c/overflow.c"), expected)
+}
+
 /// The tests of the package, by pytest.
 pub(super) fn python_package() -> Outcome {
     if !python().args(["-c", "import pytest"]).stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
