@@ -16,7 +16,7 @@ pub(crate) use holders::duplicate;
 pub use object::{Finding, Missing, Whereabouts};
 pub use restore::{Options, Progress, RestoreError, Restored, Via, fill, restore};
 pub use uinotify_host::EmulatorAddress;
-pub use uinotify_images::checkpoint::{Checkpoint, Instance};
+pub use uinotify_images::checkpoint::{Checkpoint, Instance, SignalOwner};
 pub use uinotify_images::difference::{Difference, differences};
 
 /// Takes an emulator's address apart, as `UINOTIFY_SOCKET` has it: the path of its socket, and its token.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use uinotify_host::trace::{TraceFile, TraceForm};
 use uinotify_host::{LimitOverrides, Mode, Profile, SetNextWd, Sources};
 
@@ -17,8 +17,8 @@ use crate::run::EXIT_OWN_ERROR;
 use crate::settings::Settings;
 use crate::tree::Tree;
 use crate::{
-    barrier, checkpoint, criu, cursor, dump, emulate, env, faults, fdinfo, images, inject, log, mount, number, process,
-    ps, restore, run, serve, shim_file, wait,
+    barrier, checkpoint, criu, cursor, doctor, dump, emulate, env, faults, fdinfo, images, inject, log, manual, mount,
+    number, process, ps, restore, run, serve, shim_file, wait,
 };
 
 /// Exit status of a command other than `run` that has failed.
@@ -97,6 +97,17 @@ enum Command {
     Fill(FillArguments),
     /// Show, check and change what CRIU's images have of inotify
     Images(images::Arguments),
+    /// Try what works on this machine, and say what does not and why
+    ///
+    /// The exit status is 0 if `uinotify run` works as it comes, for programs that watch PATH, and 1 if not.
+    Doctor(DoctorArguments),
+    /// Print a manual page, as man(1) reads it: uinotify man run | man -l -
+    Man(ManArguments),
+    /// Print what completes command lines of uinotify in a shell
+    Completions(CompletionsArguments),
+    /// The program of the doctor's trials
+    #[command(hide = true, name = doctor::observe::COMMAND)]
+    Observe(ObserveArguments),
 }
 
 /// What an emulator is told.
@@ -386,6 +397,42 @@ struct BarrierArguments {
 }
 
 #[derive(Args)]
+struct DoctorArguments {
+    /// What is to be watched; else the working folder
+    #[arg(value_name = "PATH")]
+    path: Option<PathBuf>,
+
+    /// Print JSON, with the version of its schema
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct ManArguments {
+    /// The page of a subcommand; else that of uinotify itself
+    #[arg(value_name = "SUBCOMMAND", conflicts_with = "dir")]
+    subcommand: Vec<String>,
+
+    /// Write all pages into this folder
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct CompletionsArguments {
+    /// The shell
+    #[arg(value_enum, value_name = "SHELL")]
+    shell: clap_complete::Shell,
+}
+
+#[derive(Args)]
+struct ObserveArguments {
+    /// An empty folder
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+}
+
+#[derive(Args)]
 struct FdinfoArguments {
     /// The process
     #[arg(value_name = "PID")]
@@ -621,6 +668,17 @@ pub fn main() -> ExitCode {
         Command::Restore(arguments) => status_or_own_error(restore::run(&arguments.into())),
         Command::Criu(arguments) => status_or_own_error(criu::run(&arguments.into())),
         Command::Fill(arguments) => exit_code(criu::fill(&arguments.checkpoint)),
+        Command::Doctor(arguments) => match doctor::doctor(arguments.path.as_deref(), arguments.json) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(EXIT_FAILURE),
+            Err(error) => exit_code(Err(error)),
+        },
+        Command::Man(arguments) => exit_code(match &arguments.dir {
+            Some(folder) => manual::write_all(&Cli::command(), folder),
+            None => manual::print(&Cli::command(), &arguments.subcommand),
+        }),
+        Command::Completions(arguments) => exit_code(manual::complete(Cli::command(), arguments.shell)),
+        Command::Observe(arguments) => exit_code(doctor::observe::observe(&arguments.folder)),
         Command::Images(arguments) => match images::images(arguments.command) {
             Ok(status) => ExitCode::from(status),
             Err(error) => exit_code(Err(error)),
@@ -631,7 +689,6 @@ pub fn main() -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn options(arguments: &[&str]) -> Result<run::Options, clap::Error> {
         let line = ["uinotify", "run"].iter().chain(arguments);

@@ -46,7 +46,7 @@ const CHECKPOINT: &str = "uinotify.json";
 /// What CRIU has found out about the kernel, for its next runs. Under an emulator that is not true of the kernel.
 const FEATURES: &str = "/run/criu.kdat";
 /// The memory that the library shares with an emulator, in the list of a program's mappings.
-const SETTLE_PAGE: &str = "memfd:uinotify-settle";
+const SETTLE_PAGE: &str = "uinotify-settle";
 
 /// Runs CRIU; its exit status.
 ///

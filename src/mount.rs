@@ -258,8 +258,8 @@ fn is_ours(point: &Path) -> anyhow::Result<bool> {
     Ok(mounted.iter().rfind(|mount| mount.point == point).is_some_and(is_tree))
 }
 
-/// Before Linux 5.5 the kind has no second part.
-fn is_tree(mount: &Mounted) -> bool {
+/// Whether a mount is a tree of ours. Before Linux 5.5 the kind has no second part.
+pub(crate) fn is_tree(mount: &Mounted) -> bool {
     mount.kind == "fuse.uinotify" || mount.kind == "fuse" && mount.source == "uinotify"
 }
 

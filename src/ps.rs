@@ -8,9 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use uinotify_host::Mask;
-use uinotify_host::query_status;
-use uinotify_host::status::{EmulatorStatus, GroupStatus};
+use uinotify_host::status::{EmulatorStatus, GroupStatus, MarksStatus};
+use uinotify_host::{Mask, UNLIMITED, query_status};
 
 use crate::environment::SOCKET;
 use crate::notice::notice;
@@ -115,6 +114,15 @@ fn show_emulator(emulator: &EmulatorStatus, name: impl Fn(i32) -> Option<String>
         let name = name(group.creator_pid).map_or_else(|| "gone".to_owned(), |name| printable(&name));
         show_group(&mut text, emulator.pid, group, &name);
     }
+    for MarksStatus { device, kind, watched_objects } in &emulator.marks {
+        let _ = writeln!(
+            text,
+            "emulator {}  fanotify on file system {}: {}; watched objects: {watched_objects}",
+            emulator.pid,
+            printable(device),
+            printable(kind),
+        );
+    }
     text
 }
 
@@ -128,13 +136,13 @@ fn show_group(text: &mut String, emulator: i32, group: &GroupStatus, creator: &s
     );
     let _ = writeln!(
         text,
-        "  cursor {}  queue {} of {} events, {} bytes  watches {} of {}",
+        "  cursor {}  queue {} of {} events, {} bytes  watches {}{}",
         show_watch_descriptor(group.cursor),
         group.queue_events,
         group.limits.queue_events_max,
         group.queue_bytes,
         group.watches.len(),
-        group.limits.watches_max,
+        if group.limits.watches_max >= UNLIMITED { String::new() } else { format!(" of {}", group.limits.watches_max) },
     );
     for watch in &group.watches {
         let wd = show_watch_descriptor(watch.wd);
@@ -198,7 +206,7 @@ mod tests {
                 .collect(),
         };
         let command = vec!["sh".to_owned(), "-c".to_owned(), "a\nb".to_owned()];
-        let mut emulator = EmulatorStatus { schema: 1, pid: 10, command, groups: Vec::new() };
+        let mut emulator = EmulatorStatus { schema: 1, pid: 10, command, groups: Vec::new(), marks: Vec::new() };
         let name = |pid| (pid == 12).then(|| "watcher".to_owned());
         assert_eq!(show_emulator(&emulator, name), "emulator 10  no group  command sh -c a\\nb\n");
 
@@ -211,6 +219,18 @@ emulator 10  group 1  creator 12 (watcher)  source inotify
   wd 65536 (0x10000)  CREATE|EXCL_UNLINK  b c
 emulator 10  group 4  creator 13 (gone)  source inotify
   cursor 3  queue 2 of 16 events, 48 bytes  watches 0 of 8
+";
+        assert_eq!(show_emulator(&emulator, name), expected);
+
+        emulator.groups.truncate(1);
+        emulator.groups[0].limits.watches_max = UNLIMITED;
+        emulator.groups[0].watches.clear();
+        let kind = "one mark on the file system".to_owned();
+        emulator.marks = vec![MarksStatus { device: "8:1".to_owned(), kind, watched_objects: 3 }];
+        let expected = "\
+emulator 10  group 1  creator 12 (watcher)  source inotify
+  cursor 3  queue 2 of 16 events, 48 bytes  watches 0
+emulator 10  fanotify on file system 8:1: one mark on the file system; watched objects: 3
 ";
         assert_eq!(show_emulator(&emulator, name), expected);
     }

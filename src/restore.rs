@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr, OsString};
-use std::io::{self, IsTerminal, Write};
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
+use indicatif::{ProgressBar, ProgressStyle};
 use nix::unistd::execvpe;
 use uinotify_host::EmulatorAddress;
 
@@ -16,7 +15,7 @@ use crate::checkpoint::{self, Checkpoint, Instance, Progress, restore};
 use crate::images::{EXIT_LOSSES, read_checkpoint};
 use crate::inherited::Inherited;
 use crate::notice::notice;
-use crate::run::{self, Handed, put_in_place};
+use crate::run::{self, Handed, Signalled, put_in_place};
 use crate::settings::Settings;
 use crate::{env, environment, fdinfo, nested};
 
@@ -69,7 +68,7 @@ pub fn run(options: &Options) -> anyhow::Result<u8> {
     let mut prepare = |address: &EmulatorAddress<'_>| {
         let rebuilt = instances.iter().map(|instance| rebuild(address, &checkpoint, instance, options));
         let rebuilt = rebuilt.collect::<anyhow::Result<Vec<_>>>()?;
-        hand_over(rebuilt, &numbers)
+        hand_over(rebuilt, &instances, &numbers)
     };
     let result = match &options.socket {
         Some(socket) => {
@@ -130,9 +129,9 @@ fn rebuild(
     options: &Options,
 ) -> anyhow::Result<OwnedFd> {
     let id = instance.id;
-    let mut line = Line::new();
-    let restored = restore(address, checkpoint, instance, options.rebuild, &mut |progress| line.show(progress));
-    line.clear();
+    let bar = Bar::new();
+    let restored = restore(address, checkpoint, instance, options.rebuild, &mut |progress| bar.show(progress));
+    bar.clear();
     let restored = restored.map_err(|error| anyhow!("instance {id}: {error}"))?;
     for finding in &restored.findings {
         notice(format_args!("instance {id}: {finding}"));
@@ -157,14 +156,31 @@ fn rebuild(
 }
 
 /// One descriptor for each number.
-fn hand_over(rebuilt: Vec<OwnedFd>, numbers: &[Vec<RawFd>]) -> anyhow::Result<Vec<Handed>> {
+fn hand_over(rebuilt: Vec<OwnedFd>, instances: &[&Instance], numbers: &[Vec<RawFd>]) -> anyhow::Result<Vec<Handed>> {
     let mut handed = Vec::new();
-    for (descriptor, numbers) in rebuilt.into_iter().zip(numbers) {
+    for ((descriptor, instance), numbers) in rebuilt.into_iter().zip(instances).zip(numbers) {
+        let mut signals = signals(instance);
         for number in numbers {
-            handed.push(Handed { descriptor: descriptor.try_clone()?, number: *number });
+            // One of several descriptors is the one that signals tell.
+            handed.push(Handed { descriptor: descriptor.try_clone()?, number: *number, signals: signals.take() });
         }
     }
     Ok(handed)
+}
+
+/// The program gets the signals that one of its former processes had asked for itself.
+fn signals(instance: &Instance) -> Option<Signalled> {
+    let owner = instance.signal_owner?;
+    let is_own = instance.descriptors.iter().any(|descriptor| descriptor.pid == owner.pid);
+    if owner.pid != 0 && !is_own {
+        notice(format_args!(
+            "instance {}: its signals went to process {}, and go to nobody now",
+            instance.id, owner.pid
+        ));
+        return None;
+    }
+    let kind = (owner.pid != 0).then_some(owner.pid_type.cast_signed());
+    Some(Signalled { kind, signal: owner.signal.cast_signed() })
 }
 
 /// Becomes the program, under the server.
@@ -188,39 +204,34 @@ fn execute(options: &Options, address: &OsStr, handed: Vec<Handed>) -> anyhow::R
     Err(anyhow!("cannot run {}: {}", options.command[0].display(), errno.desc()))
 }
 
-/// How often the line on a terminal changes.
-const PERIOD: Duration = Duration::from_millis(100);
+/// How far it has come, on a terminal; nothing anywhere else.
+struct Bar(ProgressBar);
 
-/// How far it has come, on a terminal.
-struct Line {
-    is_shown: bool,
-    shown: Option<Instant>,
-}
-
-impl Line {
+impl Bar {
     fn new() -> Self {
-        Self { is_shown: io::stderr().is_terminal(), shown: None }
+        // Numbers and text alone: the template is right.
+        let style = ProgressStyle::with_template("{bar:32} {pos} of {len} {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        Self(ProgressBar::new(0).with_style(style))
     }
 
-    fn show(&mut self, progress: Progress) {
-        let due = self.shown.map_or(progress.elapsed >= PERIOD, |shown| shown.elapsed() >= PERIOD);
-        if !self.is_shown || !due {
-            return;
-        }
-        self.shown = Some(Instant::now());
+    fn show(&self, progress: Progress) {
         let Progress { watches, watches_max, steps, steps_expected, elapsed } = progress;
         let left = progress
             .projected()
             .map_or_else(String::new, |all| format!(", some {:.0} s to go", all.saturating_sub(elapsed).as_secs_f64()));
-        let steps = if steps_expected == 0 { String::new() } else { format!(", {steps} of {steps_expected} steps") };
-        // A terminal that is gone is no reason to stop.
-        let _ = write!(io::stderr(), "\r\x1b[K{watches} of {watches_max} watches{steps}{left}");
+        let (position, length, what) = if steps_expected > 0 {
+            (steps, steps_expected, "steps")
+        } else {
+            (watches as u64, watches_max as u64, "watches")
+        };
+        self.0.set_length(length);
+        self.0.set_position(position);
+        self.0.set_message(format!("{what}{left}"));
     }
 
     fn clear(&self) {
-        if self.shown.is_some() {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
+        self.0.finish_and_clear();
     }
 }
 

@@ -149,6 +149,17 @@ pub struct Handed {
     pub descriptor: OwnedFd,
     /// Its number in the program.
     pub number: RawFd,
+    /// Whether the program gets its signals, and how.
+    pub signals: Option<Signalled>,
+}
+
+/// What F_SETOWN_EX and F_SETSIG set, with the program as the one that gets the signals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signalled {
+    /// F_OWNER_TID, F_OWNER_PID or F_OWNER_PGRP; `None` for nobody.
+    pub kind: Option<i32>,
+    /// 0 for SIGIO without details.
+    pub signal: i32,
 }
 
 /// Makes instances in the emulator at an address, which the program is handed.

@@ -5,7 +5,7 @@
 //! the shim costs an ordinary read takes two processes, one of them without it.
 //!
 //! `--quick` takes few samples: it shows that everything works, not how fast. So does any run without `--bench`, such as
-//! `cargo test --benches`. A word as argument picks the groups whose name contains it: `restore`, `add_watch`, `folders`, `queue`,
+//! `cargo test --benches`. A word as argument picks the groups whose name contains it: `restore`, `checkpoint`, `add_watch`, `folders`, `queue`,
 //! `rate`, `latency`, `wake_up`, `reading`, `memory`, `ordinary`. A goal that is missed is no failure of the run; a lost event is.
 
 use std::path::Path;
@@ -13,6 +13,8 @@ use std::process::{Command, ExitCode, Stdio};
 
 #[path = "benchmarks/add_watch.rs"]
 mod add_watch;
+#[path = "benchmarks/checkpoint.rs"]
+mod checkpoint;
 #[path = "benchmarks/events.rs"]
 mod events;
 #[path = "benchmarks/folders.rs"]

@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
+use uinotify_harness::needs::Need;
 
 #[path = "command/bare.rs"]
 mod bare;
@@ -12,6 +13,8 @@ mod bare;
 mod barrier;
 #[path = "command/checkpoint.rs"]
 mod checkpoint;
+#[path = "command/doctor.rs"]
+mod doctor;
 #[path = "command/emulation.rs"]
 mod emulation;
 #[path = "command/fdinfo.rs"]
@@ -22,6 +25,8 @@ mod helper;
 mod inheritance;
 #[path = "command/life.rs"]
 mod life;
+#[path = "command/marks.rs"]
+mod marks;
 #[path = "command/ps.rs"]
 mod ps;
 #[path = "command/reach.rs"]
@@ -43,6 +48,7 @@ fn main() -> ExitCode {
     if arguments.nth(1).as_deref() == Some("--helper") {
         return helper::main(&arguments.collect::<Vec<_>>());
     }
+    uinotify_harness::old_kernel::enter_if_asked();
     // SAFETY: it takes no pointer; the default action of SIGALRM is to end the process.
     unsafe { libc::alarm(HANG_SECONDS) };
     let trials = vec![
@@ -111,6 +117,7 @@ fn main() -> ExitCode {
             "checkpoint::a_program_goes_on_with_an_instance_of_another",
             checkpoint::a_program_goes_on_with_an_instance_of_another,
         ),
+        Trial::test("checkpoint::signals_come_to_the_program", checkpoint::signals_come_to_the_program),
         Trial::test("checkpoint::objects_that_are_gone_are_told", checkpoint::objects_that_are_gone_are_told),
         Trial::test("checkpoint::numbers_come_round", checkpoint::numbers_come_round),
         Trial::test("checkpoint::what_is_not_there_is_not_dumped", checkpoint::what_is_not_there_is_not_dumped),
@@ -134,7 +141,30 @@ fn main() -> ExitCode {
         Trial::test("bare::without_an_emulator_there_is_no_instance", bare::without_an_emulator_there_is_no_instance),
         Trial::test("bare::the_emulator_is_found_from_the_library", bare::the_emulator_is_found_from_the_library),
         Trial::test("bare::run_under_a_bare_library_is_the_inner_one", bare::run_under_a_bare_library_is_the_inner_one),
+        Trial::test("doctor::what_works_is_said", doctor::what_works_is_said),
+        Trial::test("doctor::what_fails_is_said", doctor::what_fails_is_said),
+        trial_with_limits("doctor::a_kernel_without_instances_is_said", doctor::a_kernel_without_instances_is_said),
+        Trial::ignorable_test("marks::a_watcher_goes_on_beyond_the_kernels_limit", || {
+            marks::goes_on("max_inotify_watches", 10)
+        }),
+        Trial::ignorable_test("marks::a_watcher_goes_on_without_kernel_instances", || {
+            marks::goes_on("max_inotify_instances", 0)
+        }),
+        Trial::ignorable_test("marks::limits_that_are_set_hold", marks::limits_that_are_set_hold),
+        Trial::ignorable_test(
+            "marks::at_the_limit_of_marks_there_is_no_watch",
+            marks::at_the_limit_of_marks_there_is_no_watch,
+        ),
         Trial::test("shim::stands_on_nothing", reach::shim_stands_on_nothing),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// A test that takes a user name space with limits of its own.
+fn trial_with_limits(name: &str, test: fn() -> room::Outcome) -> Trial {
+    let reason = Need::Limits.probe().err();
+    if let Some(reason) = &reason {
+        println!("ignored: {name}: {reason:#}");
+    }
+    Trial::test(name, test).with_ignored_flag(reason.is_some())
 }

@@ -18,6 +18,7 @@ mod python;
 use play::{Libc, play};
 
 fn main() -> ExitCode {
+    uinotify_harness::old_kernel::enter_if_asked();
     let arguments: Vec<_> = std::env::args().collect();
     if let [_, argument, program, folder] = &arguments[..]
         && argument == lockstep::ARGUMENT

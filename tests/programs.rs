@@ -45,6 +45,7 @@ fn main() -> ExitCode {
     if arguments.nth(1).as_deref() == Some("--client") {
         return clients::main(&arguments.collect::<Vec<_>>());
     }
+    uinotify_harness::old_kernel::enter_if_asked();
     let mut arguments = Arguments::from_args();
     // While another thread starts a process, that holds what this one has open until it executes its program: what is closed
     // or deleted meanwhile is so later, and its events come later.

@@ -82,6 +82,7 @@ fn main() -> Result<ExitCode> {
         run_program(name, Path::new(folder), rest)?;
         return Ok(ExitCode::SUCCESS);
     }
+    uinotify_harness::old_kernel::enter_if_asked();
     let arguments = Arguments::from_args();
     let (rounds, seed) = (rounds_in_all()?, seed()?);
     let share = move |percent: u64| (rounds * percent / 100).max(1);

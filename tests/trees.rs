@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         Some(circumstances::ARGUMENT) => return circumstances::main(&arguments.collect::<Vec<_>>()),
         _ => {}
     }
+    uinotify_harness::old_kernel::enter_if_asked();
     // SAFETY: it takes no pointer; the default action of SIGALRM is to end the process.
     unsafe { libc::alarm(HANG_SECONDS) };
     // Before there is a second thread, so that all of them are in it.

@@ -5,15 +5,15 @@
 use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::unistd::{ForkResult, Pid, execvpe, fork, pipe2};
+use nix::unistd::{ForkResult, Pid, execvpe, fork, getpgrp, getpid, pipe2};
 
 use super::sandbox::Sandbox;
-use super::{EXIT_CANNOT_EXECUTE, Handed, RunError};
+use super::{EXIT_CANNOT_EXECUTE, Handed, RunError, Signalled};
 use crate::inherited::Inherited;
 use crate::notice::notice;
 use crate::process;
@@ -93,6 +93,34 @@ pub(super) fn spawn(
     }
 }
 
+/// Has this process, or its group, get the signals of a descriptor.
+fn signal_own(number: RawFd, Signalled { kind, signal }: Signalled) -> nix::Result<()> {
+    #[repr(C)]
+    struct Owner {
+        kind: i32,
+        pid: i32,
+    }
+    const F_SETSIG: i32 = 10;
+    const F_SETOWN_EX: i32 = 15;
+    const F_OWNER_PGRP: i32 = 2;
+    if let Some(kind) = kind {
+        let pid = if kind == F_OWNER_PGRP { getpgrp() } else { getpid() };
+        let owner = Owner { kind, pid: pid.as_raw() };
+        // SAFETY: F_SETOWN_EX reads one such structure, which lives through the call.
+        Errno::result(unsafe { libc::fcntl(number, F_SETOWN_EX, &raw const owner) })?;
+    }
+    // SAFETY: takes numbers only.
+    Errno::result(unsafe { libc::fcntl(number, F_SETSIG, signal) })?;
+    // A signal tells the descriptor with which O_ASYNC was set.
+    // SAFETY: as above.
+    let flags = Errno::result(unsafe { libc::fcntl(number, libc::F_GETFL) })?;
+    for flags in [flags & !libc::O_ASYNC, flags] {
+        // SAFETY: as above.
+        Errno::result(unsafe { libc::fcntl(number, libc::F_SETFL, flags) })?;
+    }
+    Ok(())
+}
+
 /// Gives the program its descriptors, and makes way for them. It makes system calls only.
 pub(crate) fn put_in_place(handed: &[Handed], kept: &mut OwnedFd) -> nix::Result<()> {
     let Some(highest) = handed.iter().map(|handed| handed.number).max() else { return Ok(()) };
@@ -104,9 +132,12 @@ pub(crate) fn put_in_place(handed: &[Handed], kept: &mut OwnedFd) -> nix::Result
     // What stands at its old number goes with the execution of the program.
     std::mem::forget(std::mem::replace(kept, above(kept.as_fd())?));
     let moved = handed.iter().map(|handed| above(handed.descriptor.as_fd())).collect::<nix::Result<Vec<OwnedFd>>>()?;
-    for (descriptor, Handed { number, .. }) in moved.iter().zip(handed) {
+    for (descriptor, Handed { number, signals, .. }) in moved.iter().zip(handed) {
         // SAFETY: takes numbers only. What stood at this one was moved, or is the program's to be replaced.
         Errno::result(unsafe { libc::dup2(descriptor.as_raw_fd(), *number) })?;
+        if let Some(signals) = signals {
+            signal_own(*number, *signals)?;
+        }
     }
     // They close themselves.
     moved.into_iter().for_each(std::mem::forget);

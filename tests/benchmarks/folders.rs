@@ -15,7 +15,7 @@ const FOLDERS: usize = 100_000;
 const FOLDERS_A_GROUP: usize = 1000;
 
 /// The folders of a tree of two levels, in the order in which they were made.
-fn make_tree(root: &Path, count: usize) -> Vec<CString> {
+pub(crate) fn make_tree(root: &Path, count: usize) -> Vec<CString> {
     let path = |index: usize| {
         let group = root.join(format!("group{}", index / FOLDERS_A_GROUP));
         let folder = group.join(format!("folder{}", index % FOLDERS_A_GROUP));

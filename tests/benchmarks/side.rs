@@ -27,6 +27,10 @@ pub(crate) trait Side {
     fn read(fd: RawFd, buffer: &mut [u8]) -> Result<usize, Errno>;
     /// `ioctl` with `FIONREAD`.
     fn queued_bytes(fd: RawFd) -> Result<usize, Errno>;
+    /// `openat` with O_PATH.
+    fn open_path(path: &CStr) -> Result<RawFd, Errno>;
+    /// `close`.
+    fn close(fd: RawFd) -> Result<(), Errno>;
 }
 
 /// The kernel's inotify, by bare system calls: no shim stands in their way, nor libc's wrapper, which would favour ours.
@@ -75,6 +79,17 @@ impl Side for Native {
         // SAFETY: FIONREAD writes one int, which lives through the call.
         unsafe { system_call(libc::SYS_ioctl, arguments) }.map(|_| bytes as usize)
     }
+
+    fn open_path(path: &CStr) -> Result<RawFd, Errno> {
+        let arguments = arguments![libc::AT_FDCWD, path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC, 0];
+        // SAFETY: `path` is a string that lives through the call.
+        unsafe { system_call(libc::SYS_openat, arguments) }.map(|fd| fd as RawFd)
+    }
+
+    fn close(fd: RawFd) -> Result<(), Errno> {
+        // SAFETY: takes a number only; it is the caller's own descriptor.
+        unsafe { system_call(libc::SYS_close, arguments![fd]) }.map(drop)
+    }
 }
 
 impl Side for Ours {
@@ -113,6 +128,16 @@ impl Side for Ours {
         let mut bytes: libc::c_int = 0;
         // SAFETY: FIONREAD writes one int, which lives through the call.
         Errno::result(unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut bytes) }).map(|_| bytes as usize)
+    }
+
+    fn open_path(path: &CStr) -> Result<RawFd, Errno> {
+        // SAFETY: `path` is a string that lives through the call.
+        Errno::result(unsafe { libc::openat(libc::AT_FDCWD, path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) })
+    }
+
+    fn close(fd: RawFd) -> Result<(), Errno> {
+        // SAFETY: takes a number only; it is the caller's own descriptor.
+        Errno::result(unsafe { libc::close(fd) }).map(drop)
     }
 }
 

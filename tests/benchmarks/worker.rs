@@ -8,7 +8,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use crate::row::Row;
-use crate::{add_watch, folders, full_queue, reading, restore, stream};
+use crate::{add_watch, checkpoint, folders, full_queue, reading, restore, stream};
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +72,9 @@ pub(crate) fn main(root: &Path, extent: Extent, only: Option<&str>) {
     };
     if is_wanted("restore") {
         tell(restore::measure(&string(root), extent));
+    }
+    if is_wanted("checkpoint") {
+        tell(checkpoint::measure(extent));
     }
     if is_wanted("add_watch") {
         tell(add_watch::measure(root, extent));

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use uinotify::checkpoint::{Checkpoint, Instance};
+use uinotify::checkpoint::{Checkpoint, Instance, SignalOwner};
 
 use crate::room::{Outcome, Room, eventually, helper_command, holder};
 
@@ -51,6 +51,36 @@ pub(super) fn a_program_goes_on_with_an_instance_of_another() -> Outcome {
             room.end(&mut room.uinotify(&[&["restore", file, "--verify"], way, &["--"], &take[..]].concat()));
         assert_eq!((restored.status, &*restored.stderr, &*restored.stdout), (Some(0), "", expected), "{way:?}");
     }
+    Ok(())
+}
+
+/// Signals that a process had asked for itself come to the one that goes on; those of another are told.
+pub(super) fn signals_come_to_the_program() -> Outcome {
+    let room = Room::new();
+    let (file, instance) = dumped(&room)?;
+    let descriptor = instance.descriptors[0];
+    let signal_owner = |pid| {
+        let signal = libc::SIGUSR1.cast_unsigned();
+        Some(SignalOwner { pid, pid_type: 1, uid: 0, euid: 0, signal })
+    };
+    let restore = |signal_owner| -> Result<_, libtest_mimic::Failed> {
+        let mut checkpoint = Checkpoint::from_json(&fs::read(&file)?)?;
+        for instance in &mut checkpoint.instances {
+            (instance.signal_owner, instance.flags) = (signal_owner, libc::O_ASYNC.cast_unsigned());
+        }
+        let changed = room.path("changed.json");
+        fs::write(&changed, checkpoint.to_json())?;
+        let (folder, fd) = (room.path("watched"), descriptor.fd.to_string());
+        let [changed, folder] = [&changed, &folder].map(|path| path.to_str().unwrap_or_default());
+        let wait = helper_command(&["be-signalled", &fd, folder]);
+        Ok(room.end(&mut room.uinotify(&[&["restore", changed, "--verify", "--"], &wait[..]].concat())))
+    };
+    let own = restore(signal_owner(descriptor.pid))?;
+    let expected = format!("owner self signal {}\nsignal for {}\n", libc::SIGUSR1, descriptor.fd);
+    assert_eq!((own.status, &*own.stderr, &*own.stdout), (Some(0), "", &*expected));
+    let others = restore(signal_owner(1))?;
+    assert_eq!((others.status, &*others.stdout), (Some(0), "owner 0 signal 0\nno signal\n"));
+    assert!(others.stderr.contains("its signals went to process 1, and go to nobody now"), "{}", others.stderr);
     Ok(())
 }
 

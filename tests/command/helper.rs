@@ -27,6 +27,7 @@ pub(super) fn main(arguments: &[String]) -> ExitCode {
         ["signals", count, to_group] => signals(count, Some(to_group)),
         ["hold", folder] => hold(Path::new(folder)),
         ["hold-while", folder, ref command @ ..] => hold_while(Path::new(folder), command),
+        ["be-signalled", fd, folder] => be_signalled(fd.parse().expect("a number"), Path::new(folder)),
         ["told", folder] => told(Path::new(folder)),
         ["take", fd, folder] => take(fd.parse().expect("a number"), Path::new(folder)),
         ["leave", folder] => leave(folder),
@@ -47,6 +48,9 @@ pub(super) fn main(arguments: &[String]) -> ExitCode {
         ["fork-in-between", started, go] => own_emulator::fork_in_between(Path::new(started), Path::new(go)),
         ["without-standard-descriptors", result] => own_emulator::without_standard_descriptors(Path::new(result)),
         ["open-when-told"] => own_emulator::open_when_told(),
+        ["limited", name, limit, ref command @ ..] => limited(name, limit, command),
+        ["has-marks"] => has_marks(),
+        ["watch-many", folder, count] => watch_many(Path::new(folder), count.parse().expect("a number")),
         ["setnextwd", wd] => setnextwd(wd.parse().expect("a number")),
         _ => panic!("no such helper: {arguments:?}"),
     }
@@ -142,6 +146,39 @@ fn hold_while(folder: &Path, command: &[&str]) {
     assert!(status.success(), "{status}");
 }
 
+/// Who gets the signals of a descriptor, and whether one comes for an event, by SIGUSR1.
+fn be_signalled(fd: i32, folder: &Path) {
+    const F_GETSIG: i32 = 11;
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGUSR1);
+    set.thread_block().expect("the mask can be set");
+    // SAFETY: takes numbers only.
+    let owner = unsafe { libc::fcntl(fd, libc::F_GETOWN) };
+    // SAFETY: as above.
+    let signal = unsafe { libc::fcntl(fd, F_GETSIG) };
+    let is_self = owner == i32::try_from(std::process::id()).expect("a process");
+    say(&format!("owner {} signal {signal}", if is_self { "self".to_owned() } else { owner.to_string() }));
+    fs::write(folder.join("signalled"), "").expect("the folder is writable");
+    fs::remove_file(folder.join("signalled")).expect("it was made");
+    let patience = libc::timespec { tv_sec: if is_self { 10 } else { 0 }, tv_nsec: 100_000_000 };
+    // SAFETY: the structure is integers and pointers, of which all zeroes is a value.
+    let mut information: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: all three outlive the call, which reads the set and the time, and writes the structure.
+    let number = unsafe { libc::sigtimedwait(set.as_ref(), &raw mut information, &raw const patience) };
+    if number != libc::SIGUSR1 {
+        return say("no signal");
+    }
+    #[repr(C)]
+    struct OfPoll {
+        header: [i32; 4],
+        band: libc::c_long,
+        fd: i32,
+    }
+    // SAFETY: a signal of F_SETSIG has these members (sigaction(2), SIGIO).
+    let details = unsafe { (&raw const information).cast::<OfPoll>().read() };
+    say(&format!("signal for {}", details.fd));
+}
+
 /// One call of each kind that can be told of, and two events.
 fn told(folder: &Path) {
     let inotify = init().expect("an instance");
@@ -217,4 +254,55 @@ fn setnextwd(wd: i32) {
     // SAFETY: this request takes its number by value.
     let result = Errno::result(unsafe { libc::ioctl(inotify.as_raw_fd(), INOTIFY_IOC_SETNEXTWD as _, wd) });
     say(&show(result.and_then(|_| add_watch(&inotify, Path::new("/")))));
+}
+
+/// Becomes a command in a user name space of its own, in which a limit of /proc/sys/user is another.
+fn limited(name: &str, limit: &str, command: &[&str]) {
+    let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER).expect("a user name space");
+    let write = |path: &str, text: &str| fs::write(path, text).expect("our own name space");
+    write("/proc/self/setgroups", "deny");
+    write("/proc/self/uid_map", &format!("{user} {user} 1"));
+    write("/proc/self/gid_map", &format!("{group} {group} 1"));
+    write(&format!("/proc/sys/user/{name}"), limit);
+    let error = std::os::unix::process::CommandExt::exec(Command::new(command[0]).args(&command[1..]));
+    panic!("{}: {error}", command[0]);
+}
+
+/// Whether an ordinary user may have marks of fanotify (5.13).
+fn has_marks() {
+    // SAFETY: takes flags only.
+    let group = unsafe { libc::fanotify_init(libc::FAN_REPORT_DFID_NAME | libc::FAN_REPORT_FID, 0) };
+    Errno::result(group).expect("a group of fanotify");
+}
+
+/// Makes folders and watches each; then, when told, makes a file in each, and shows what it has seen.
+fn watch_many(folder: &Path, count: usize) {
+    let inotify = init().expect("an instance");
+    let folders: Vec<_> = (0..count).map(|number| folder.join(format!("{}/{number}", number / 1000))).collect();
+    for (number, folder) in folders.iter().enumerate() {
+        fs::create_dir_all(folder).expect("a folder");
+        match add_watch(&inotify, folder) {
+            Ok(wd) => assert_eq!(wd as usize, number + 1),
+            Err(errno) => {
+                say(&format!("{number} watched, errno {}", errno as i32));
+                return;
+            }
+        }
+    }
+    // The same object has the same watch, whatever tells of it.
+    for number in [0, count / 2, count - 1] {
+        assert_eq!(add_watch(&inotify, &folders[number]), Ok(number as i32 + 1));
+    }
+    say("ready");
+    stdin().read_line(&mut String::new()).expect("the test writes a line");
+    let mut buffer = vec![0_u8; 1 << 16];
+    for (number, folder) in folders.iter().enumerate() {
+        fs::write(folder.join("made"), "").expect("the folder is writable");
+        // SAFETY: the buffer outlives the call, which writes at most its length.
+        let length = unsafe { libc::read(inotify.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
+        let wd = buffer.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
+        assert!(length == 32 && wd == Some(number as i32 + 1), "folder {number}: {length} bytes, {wd:?}");
+    }
+    say(&format!("{count} events"));
 }

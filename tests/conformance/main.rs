@@ -17,6 +17,7 @@ mod checkpoint;
 mod descriptor;
 mod el7;
 mod entry;
+mod fanotify;
 mod file;
 mod fuse;
 mod ignored;
@@ -60,6 +61,8 @@ struct Subjects {
     /// The emulator on the kernel's inotify, which shows the same.
     old_kernel: Pool,
     _sandbox: TempDir,
+    /// The emulator whose events come from marks of fanotify.
+    marked: Pool,
 }
 
 impl Subjects {
@@ -74,6 +77,7 @@ impl Subjects {
         let old = fuse::kind(executor.clone(), sandbox.path(), &["--profile", "el7"]);
         let arguments = ["--source", "inotify", "--profile", "el7"].map(Into::into);
         let old_kernel = Kind::emulated(executor.clone(), env!("CARGO_BIN_EXE_uinotify").into(), arguments.into());
+        let marked = fanotify::kind(executor.clone());
         let emulated = match std::env::var("UINOTIFY_AGAINST").as_deref() {
             Ok("kernel") => native.clone(),
             _ => Kind::emulated(
@@ -89,6 +93,7 @@ impl Subjects {
             old_kernel: Pool::new(old_kernel),
             sandboxed: Pool::new(sandboxed),
             _sandbox: sandbox,
+            marked: Pool::new(marked),
         })
     }
 
@@ -110,6 +115,11 @@ impl Subjects {
     /// The same on the source `inotify`.
     fn run_beside_old_kernel(&self, list: &List) -> (Trace, Trace) {
         at_once(&self.native, &self.old_kernel, list)
+    }
+
+    /// What the kernel and the emulator on marks of fanotify show.
+    fn run_marked(&self, list: &List) -> (Trace, Trace) {
+        at_once(&self.native, &self.marked, list)
     }
 
     /// What the kernel shows twice.
@@ -163,6 +173,7 @@ fn main() -> Result<ExitCode> {
     trials.extend(model::trials(&subjects, &mut unmet));
     trials.extend(fuse::trials(&subjects, &mut unmet, arguments.list));
     trials.extend(el7::trials(&subjects, &mut unmet, arguments.list));
+    trials.extend(fanotify::trials(&subjects, &mut unmet, arguments.list));
     trials.extend(rules::trials(&subjects, &mut unmet));
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Not `exit`: the subjects end when they are dropped.
@@ -225,6 +236,8 @@ fn replay(subjects: &Subjects, file: &str) -> Result<ExitCode> {
     println!("--- emulated\n{}", show::trace(&list, &emulated));
     let (_, sandboxed) = subjects.run_in_sandbox(&list);
     println!("--- in a sandbox\n{}", show::trace(&list, &sandboxed));
+    let (_, marked) = subjects.run_marked(&list);
+    println!("--- by marks\n{}", show::trace(&list, &marked));
     let (_, modelled) = model::run(subjects, &list);
     println!("--- modelled\n{}", show::trace(&list, &modelled));
     match compare(&list, &native, &emulated, &[]) {

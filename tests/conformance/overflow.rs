@@ -22,6 +22,11 @@ fn events(count: u32) -> Vec<Operation> {
     operations
 }
 
+/// A second watch is added and removed, so often.
+fn steps(count: i32) -> Vec<Operation> {
+    (2..2 + count).flat_map(|wd| list![watch(0, "g", ALL), remove(0, wd)]).collect()
+}
+
 fn watched() -> Vec<Operation> {
     list![touch("f"), group(0), watch(0, "f", ALL)]
 }
@@ -122,6 +127,23 @@ pub(crate) fn cases() -> Vec<Case> {
                 read_all(0),
             ],
         ),
+        Case::new(
+            "OVERFLOW-2 OVERFLOW-6 the loop of a restore without the ioctl floods the queue with IN_IGNORED",
+            list![
+                touch("f"),
+                touch("g"),
+                group(0),
+                watch(0, "f", ALL),
+                events(EVENTS_MAX - 20),
+                steps(30),
+                count_bytes(0),
+                watch(0, "g", ALL),
+                read(0, ALL_BYTES),
+                read_all(0),
+                remove(0, 2),
+            ],
+        )
+        .results("0/262160 32 262160 EAGAIN EINVAL"),
         Case::new(
             "OVERFLOW-2 the queue of one instance is not that of another",
             list![

@@ -12,7 +12,7 @@ use uinotify_harness::needs::Need;
 use uinotify_harness::operation::List;
 use uinotify_harness::trace::Trace;
 
-use crate::{Subjects, Unmet, checkpoint, fuse, model};
+use crate::{Subjects, Unmet, checkpoint, fanotify, fuse, model};
 
 /// Random lists of each trial unless `UINOTIFY_CASES` says otherwise.
 const CASES: u32 = 160;
@@ -50,6 +50,26 @@ pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -
     let trees_sandboxed: fn(&Subjects, u32, u64) -> Result<(), Failed> = |subjects, cases, seed| {
         equal(&|list| subjects.run_in_sandbox(list), || generate::trees().prop_map(fuse::visible), cases, seed)
     };
+    let marked: fn(&Subjects, u32, u64) -> Result<(), Failed> =
+        |subjects, cases, seed| in_class(subjects, || generate::lists().prop_map(fanotify::in_class), cases / 2, seed);
+    let trees_marked: fn(&Subjects, u32, u64) -> Result<(), Failed> =
+        |subjects, cases, seed| in_class(subjects, || generate::trees().prop_map(fanotify::in_class), cases / 2, seed);
+    let checkpointed_marked: fn(&Subjects, u32, u64) -> Result<(), Failed> = |subjects, cases, seed| {
+        in_class(subjects, || checkpoint::lists().prop_map(fanotify::in_class), cases / 4, seed)
+    };
+    let allocations_marked: fn(&Subjects, u32, u64) -> Result<(), Failed> =
+        |subjects, cases, seed| equal(&|list| subjects.run_marked(list), generate::allocations, cases / 2, seed);
+    let settled_marked: fn(&Subjects, u32, u64) -> Result<(), Failed> = |subjects, cases, seed| {
+        equal(&|list| subjects.run_marked(list), || generate::lists().prop_map(fanotify::settled), cases / 2, seed)
+    };
+    let trees_settled_marked: fn(&Subjects, u32, u64) -> Result<(), Failed> = |subjects, cases, seed| {
+        equal(
+            &|list| subjects.run_marked(list),
+            || generate::trees().prop_map(fanotify::settled_with_names),
+            cases / 2,
+            seed,
+        )
+    };
     let allocations_modelled: fn(&Subjects, u32, u64) -> Result<(), Failed> =
         |subjects, cases, seed| equal(&|list| model::run(subjects, list), generate::allocations, cases / 4, seed);
     let itself: fn(&Subjects, u32, u64) -> Result<(), Failed> =
@@ -71,9 +91,18 @@ pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -
         ("random lists about names on source fuse", with(trees_sandboxed)),
         ("random lists with checkpoints on source fuse", with(checkpointed_in_sandbox)),
     ];
+    let marked = [
+        ("random lists of operations on source fanotify, in class", with(marked)),
+        ("random lists about names on source fanotify, in class", with(trees_marked)),
+        ("random lists with checkpoints on source fanotify, in class", with(checkpointed_marked)),
+        ("random lists for the cursor on source fanotify", with(allocations_marked)),
+        ("random lists of operations on source fanotify, settled", with(settled_marked)),
+        ("random lists about names on source fanotify, settled", with(trees_settled_marked)),
+    ];
     let mut built = Vec::new();
     let all = trials.into_iter().map(|trial| (trial, Need::NextWatch));
-    for ((name, run), need) in all.chain(sandboxed.into_iter().map(|trial| (trial, Need::Fuse))) {
+    let all = all.chain(sandboxed.into_iter().map(|trial| (trial, Need::Fuse)));
+    for ((name, run), need) in all.chain(marked.into_iter().map(|trial| (trial, Need::Fanotify))) {
         let reason = unmet.reason(need);
         if let (Some(reason), false) = (&reason, quiet) {
             println!("ignored: {name}: {reason}");
@@ -112,14 +141,41 @@ const THREADS: u32 = 4;
 /// Runs one list twice.
 type Twice<'a> = &'a (dyn Fn(&List) -> (Trace, Trace) + Sync);
 
+/// Whether both have shown the same.
+type Same = fn(&List, &Trace, &Trace) -> Result<(), String>;
+
 fn equal<S: Strategy<Value = List>>(twice: Twice<'_>, lists: fn() -> S, cases: u32, seed: u64) -> Result<(), Failed> {
+    let same = |list: &List, native: &Trace, emulated: &Trace| {
+        compare(list, native, emulated, &[]).map_err(|difference| difference.to_string())
+    };
+    alike(twice, same, lists, cases, seed)
+}
+
+/// The kernel beside marks of fanotify, in their class.
+fn in_class<S: Strategy<Value = List>>(
+    subjects: &Subjects,
+    lists: fn() -> S,
+    cases: u32,
+    seed: u64,
+) -> Result<(), Failed> {
+    alike(&|list| subjects.run_marked(list), fanotify::same_in_class, lists, cases, seed)
+}
+
+fn alike<S: Strategy<Value = List>>(
+    twice: Twice<'_>,
+    same: Same,
+    lists: fn() -> S,
+    cases: u32,
+    seed: u64,
+) -> Result<(), Failed> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS)
             .map(|thread| {
                 let cases = cases / THREADS + u32::from(thread < cases % THREADS);
                 scope.spawn(move || {
-                    equal_on_thread(
+                    alike_on_thread(
                         twice,
+                        same,
                         &lists(),
                         cases,
                         seed.wrapping_mul(THREADS.into()).wrapping_add(thread.into()),
@@ -139,10 +195,16 @@ fn equal<S: Strategy<Value = List>>(twice: Twice<'_>, lists: fn() -> S, cases: u
     })
 }
 
-fn equal_on_thread(twice: Twice<'_>, lists: &impl Strategy<Value = List>, cases: u32, seed: u64) -> Result<(), String> {
+fn alike_on_thread(
+    twice: Twice<'_>,
+    same: Same,
+    lists: &impl Strategy<Value = List>,
+    cases: u32,
+    seed: u64,
+) -> Result<(), String> {
     let outcome = runner(cases, seed).run(lists, |list| {
         let (native, emulated) = twice(&list);
-        compare(&list, &native, &emulated, &[]).map_err(|difference| TestCaseError::fail(difference.to_string()))
+        same(&list, &native, &emulated).map_err(TestCaseError::fail)
     });
     match outcome {
         Ok(()) => Ok(()),

@@ -10,17 +10,9 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use uinotify_core::{AddMask, Config, Engine, FsEvent, GroupId, Limits, Mask, ObjectId, OwnerId, Wd};
+use uinotify_harness::class::Seen;
 use uinotify_source::fanotify::{MarkKind, Options, Source, UNWATCHED, is_numbered};
 use uinotify_source::inotify::Records;
-
-/// An event, by the label of its watch.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Seen {
-    pub(crate) watch: String,
-    pub(crate) mask: u32,
-    pub(crate) cookie: u32,
-    pub(crate) name: String,
-}
 
 /// What both sides have seen.
 #[derive(Clone, Debug, Default)]

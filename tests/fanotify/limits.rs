@@ -65,7 +65,7 @@ pub(crate) fn unmount(scene: &Scene) -> Result<()> {
                 ensure!(is_pair && ends, "{events:?}");
             }
         }
-        ensure!(both.source.volumes().size().0 == 1, "{}", both.source.volumes());
+        ensure!(both.source.volumes().size().0 == 1, "{:?}", both.source.volumes());
         ensure!(both.source.wait_max().is_none(), "nothing is left to look at");
         // And it can be watched anew.
         mount(Some("tmpfs"), "m", Some("tmpfs"), MsFlags::empty(), None::<&str>)?;

@@ -2,9 +2,10 @@
 
 use anyhow::{Context, Result, ensure};
 use uinotify_core::Mask;
+use uinotify_harness::class::Seen;
 
 use crate::actor::{Act, Actor};
-use crate::both::{Both, Seen, ensure_equal};
+use crate::both::{Both, ensure_equal};
 use crate::class;
 use crate::scene::Scene;
 
@@ -309,8 +310,8 @@ pub(crate) fn ends(scene: &Scene) -> Result<()> {
     class::ensure_same("a tree that goes", &both.take()?)?;
     both.unwatch(".")?;
     both.take()?;
-    ensure!(both.source.volumes().size() == (0, 0, 0), "{}", both.source.volumes());
-    ensure!(both.source.volumes().to_string().is_empty(), "{}", both.source.volumes());
+    let volumes: Vec<_> = both.source.volumes().iter().collect();
+    ensure!(both.source.volumes().size() == (0, 0, 0) && volumes.is_empty(), "{volumes:?}");
     let hooks = both.hooks;
     ensure!(actor.act(&[Act::Write(s("f"))])? == [0]);
     both.take()?;

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 use uinotify_core::Mask;
+use uinotify_harness::class::Seen;
 use uinotify_source::fanotify::MarkKind;
 
 use crate::actor::{Act, Actor, SLOTS, perform};
-use crate::both::{Both, Seen};
+use crate::both::Both;
 use crate::lists::prepare;
 use crate::scene::Scene;
 

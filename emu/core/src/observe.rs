@@ -108,14 +108,15 @@ impl Engine {
         }
     }
 
-    /// What the watches on an object, those of all groups together, ask for: event bits, none if nobody watches it.
+    /// What the watches on an object, those of all groups together, ask for: event bits, none if nobody watches it, and IN_EXCL_UNLINK if one
+    /// of them has that.
     #[must_use]
     pub fn interest(&self, object: ObjectId) -> Mask {
         let masks = self.objects.watches_of(object).filter_map(|(place, wd)| {
             let id = self.places.get(place.0 as usize)?;
             self.groups.get(id)?.watches.mask(wd)
         });
-        Mask::from_bits_retain(masks.fold(0, |all, mask| all | mask) & ASKED)
+        Mask::from_bits_retain(masks.fold(0, |all, mask| all | mask) & (ASKED | Mask::IN_EXCL_UNLINK.bits()))
     }
 
     /// The groups that watch an object, for whatever.

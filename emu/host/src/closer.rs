@@ -4,7 +4,8 @@
 //! an epoll that watches one.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -25,29 +26,40 @@ enum Order {
 pub(crate) struct Closer {
     // Each entry but a report holds a descriptor, so their number is bounded by the limit of those.
     orders: Sender<Order>,
+    /// Instances that were given to the thread and have not ended.
+    left: Arc<AtomicUsize>,
 }
 
 impl Closer {
     pub(crate) fn start() -> std::io::Result<Self> {
         let (orders, receiver) = unbounded();
+        let left = Arc::new(AtomicUsize::new(0));
+        let ended = Arc::clone(&left);
         thread::Builder::new().name("closer".into()).spawn(move || {
             for order in receiver {
                 if let Order::Retire(instance, watched) = order {
                     instance.retire(watched);
+                    drop(instance);
+                    ended.fetch_sub(1, Ordering::AcqRel);
                 }
             }
         })?;
-        Ok(Self { orders })
+        Ok(Self { orders, left })
     }
 
     /// Ends a kernel instance that a program may hold as well.
     pub(crate) fn retire(&self, instance: Instance, watched: Vec<KernelWd>) {
         // Without the thread, which never ends before this, the instance is dropped here.
+        self.left.fetch_add(1, Ordering::AcqRel);
         let _ = self.orders.send(Order::Retire(instance, watched));
     }
 
     /// Waits until what was retired has ended, so that the kernel counts it no longer.
     pub(crate) fn wait(&self) {
+        // A program at its limit asks for each watch.
+        if self.left.load(Ordering::Acquire) == 0 {
+            return;
+        }
         let (done, is_done) = bounded(0);
         if self.orders.send(Order::Report(done)).is_ok() {
             // An end of the channel, too, means that it is done.

@@ -5,7 +5,10 @@ use std::os::unix::fs::FileExt;
 
 use uinotify_core::Limits;
 
-use crate::config::LimitOverrides;
+use crate::config::{LimitOverrides, Sources};
+
+/// As many as there are watch descriptors.
+pub const UNLIMITED: u32 = i32::MAX.cast_unsigned();
 
 /// The files that hold the limits, kept open: they are read for every new instance.
 #[derive(Debug)]
@@ -43,10 +46,21 @@ impl MachineLimits {
     }
 
     /// The limits in force now, with those that the user has set in their place. What the machine does not tell is as Linux has
-    /// it from the start. So is a limit of 0, by which the kernel gives nobody an instance or a watch, unless they are the kernel's.
+    /// it from the start. So is a limit of 0, by which the kernel gives nobody an instance or a watch, unless they are the kernel's. Where
+    /// marks of fanotify take the place of what the kernel's inotify refuses, its limits of instances and watches are none.
     #[must_use]
-    pub fn with(&self, overrides: LimitOverrides, needs_kernel: bool) -> Limits {
+    pub fn with(&self, overrides: LimitOverrides, sources: Sources) -> Limits {
         let usual = Limits::default();
+        let needs_kernel = sources == Sources::Inotify;
+        if matches!(sources, Sources::Auto | Sources::Fanotify) {
+            let machine =
+                self.with(LimitOverrides { instances_max: Some(0), watches_max: Some(0), ..overrides }, Sources::Fuse);
+            return Limits {
+                instances_max: overrides.instances_max.unwrap_or(UNLIMITED),
+                watches_max: overrides.watches_max.unwrap_or(UNLIMITED),
+                ..machine
+            };
+        }
         let holds = |limit: &u32| needs_kernel || *limit > 0;
         let chosen = |own: Option<u32>, machine: &dyn Fn() -> Option<u32>, usual| {
             own.or_else(|| machine().filter(holds)).unwrap_or(usual)
@@ -69,7 +83,7 @@ mod tests {
 
     #[test]
     fn the_machine_tells_its_limits() {
-        let limits = MachineLimits::open().with(LimitOverrides::default(), true);
+        let limits = MachineLimits::open().with(LimitOverrides::default(), Sources::Inotify);
         let text = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").expect("the limit");
         assert_eq!(limits.queue_events_max.to_string(), text.trim());
     }
@@ -77,8 +91,20 @@ mod tests {
     #[test]
     fn only_named_limits_are_replaced() {
         let machine = MachineLimits::open();
-        let before = machine.with(LimitOverrides::default(), true);
-        let after = machine.with(LimitOverrides { watches_max: Some(0), ..LimitOverrides::default() }, false);
+        let before = machine.with(LimitOverrides::default(), Sources::Inotify);
+        let after =
+            machine.with(LimitOverrides { watches_max: Some(0), ..LimitOverrides::default() }, Sources::Inotify);
         assert_eq!(after, Limits { watches_max: 0, ..before });
+    }
+
+    #[test]
+    fn marks_have_the_limits_that_were_set_and_no_others() {
+        let machine = MachineLimits::open();
+        let kernels = machine.with(LimitOverrides::default(), Sources::Inotify);
+        for sources in [Sources::Auto, Sources::Fanotify] {
+            let set = LimitOverrides { watches_max: Some(8), ..LimitOverrides::default() };
+            let expected = Limits { watches_max: 8, instances_max: UNLIMITED, ..kernels };
+            assert_eq!(machine.with(set, sources), expected);
+        }
     }
 }

@@ -215,6 +215,11 @@ impl Session {
         }
     }
 
+    /// Whether anything is watched by a mark.
+    pub(crate) fn has_marks(&self) -> bool {
+        self.marked_watches > 0
+    }
+
     /// The path with which an object was first added.
     pub(crate) fn path(&self, object: ObjectId) -> &[u8] {
         paths::written(self.paths.get(object))

@@ -3,16 +3,16 @@
 //! A line belongs to one group. Programs map it read-only, from a descriptor that was opened so; the writable descriptor never
 //! leaves the emulator.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use uinotify_wire::settle_line::{ASK, CYCLE_OFFSET, LINE_BYTES, MORE_OFFSET, SOLO_OFFSET};
+
+use crate::memory_file::memory_file;
 
 /// Room for 16384 lines; memory is taken only for those that are used. A multiple of every page size.
 const PAGE_BYTES: usize = 1024 * 1024;
@@ -38,7 +38,7 @@ pub(crate) struct Line {
 
 impl SettlePage {
     pub(crate) fn new() -> io::Result<Self> {
-        let file = shared_file()?;
+        let file = memory_file(c"uinotify-settle")?;
         file.set_len(PAGE_BYTES as u64)?;
         let length = std::num::NonZeroUsize::new(PAGE_BYTES).ok_or(io::ErrorKind::InvalidInput)?;
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
@@ -106,20 +106,6 @@ impl Line {
     /// Do events wait behind the window? Is there anything that nobody but the emulator can see?
     pub(crate) fn set_more(&self, more: bool, ask: bool) {
         self.more.store(u32::from(more) | if ask { ASK } else { 0 }, Ordering::Release);
-    }
-}
-
-/// Memory that can be handed over: memfd (Linux 3.17), else a file that has no name any more.
-fn shared_file() -> io::Result<File> {
-    match memfd_create(c"uinotify-settle", MFdFlags::MFD_CLOEXEC) {
-        Ok(file) => Ok(file.into()),
-        Err(nix::errno::Errno::ENOSYS | nix::errno::Errno::EINVAL) => {
-            let path = format!("/dev/shm/uinotify-settle-{}", std::process::id());
-            let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-            std::fs::remove_file(&path)?;
-            Ok(file)
-        }
-        Err(errno) => Err(errno.into()),
     }
 }
 

@@ -32,6 +32,20 @@ pub struct EmulatorStatus {
     pub command: Vec<String>,
     /// Its instances, oldest first.
     pub groups: Vec<GroupStatus>,
+    /// The file systems of which something is watched by marks of fanotify.
+    #[serde(default)]
+    pub marks: Vec<MarksStatus>,
+}
+
+/// The marks of fanotify on one file system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarksStatus {
+    /// Its device, as /proc/PID/mountinfo shows it.
+    pub device: String,
+    /// What is marked, and why that.
+    pub kind: String,
+    /// How many of its objects are watched.
+    pub watched_objects: u64,
 }
 
 /// An instance.

@@ -17,18 +17,20 @@ pub fn is_readable(address: usize) -> bool {
     word != 0 && unsafe { syscall(number::RT_SIGPROCMASK, [NO_WAY, word, 0, 8, 0, 0]) } != Err(Errno::FAULT)
 }
 
-/// Can these bytes be written? The kernel fills them with random ones, where it can (Linux 3.17).
+/// Can these bytes be written? The kernel writes one into each page of them, as the first of the signals that are pending.
 ///
 /// # Safety
 ///
 /// The bytes are the caller's to have written.
 pub unsafe fn is_writable(start: *mut u8, length: usize) -> bool {
-    const NONBLOCK: usize = 1;
-    // SAFETY: the kernel writes the bytes, by this function's contract, or answers EFAULT.
-    match unsafe { syscall(number::GETRANDOM, [start as usize, length, NONBLOCK, 0, 0, 0]) } {
-        Ok(written) => written == length,
-        Err(errno) => errno != Errno::FAULT,
-    }
+    let Some(last) = length.checked_sub(1) else { return true };
+    let start = start as usize;
+    let Some(end) = start.checked_add(last) else { return false };
+    let first_page = start - start % PAGE_BYTES;
+    (first_page..=end).step_by(PAGE_BYTES).all(|page| {
+        // SAFETY: the kernel writes one of the bytes, by this function's contract, or answers EFAULT.
+        unsafe { syscall(number::RT_SIGPENDING, [page.max(start), 1, 0, 0, 0, 0]) }.is_ok()
+    })
 }
 
 /// Can an array be read, as far as its pages tell?

@@ -483,17 +483,39 @@ pub fn descriptor_limit() -> u64 {
     if result.is_ok() { limit[0] } else { 1024 }
 }
 
-/// A private page that a forked child finds zeroed, while a vfork child, which shares the memory, does not (Linux 4.14).
-pub fn map_wiped_on_fork() -> Result<*mut u8, Errno> {
+/// What a fork makes of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFork {
+    /// It is zero in the child (Linux 4.14).
+    Wiped,
+    /// The child does not have it.
+    Missing,
+}
+
+/// A page of zeroes that is this process's alone.
+pub fn map_own_page(on_fork: OnFork) -> Result<*mut u8, Errno> {
     const READ_WRITE: usize = 3;
     const PRIVATE_ANONYMOUS: usize = 0x22;
+    const MADV_DONTFORK: usize = 10;
     const MADV_WIPEONFORK: usize = 18;
     const LENGTH: usize = 4096;
-    // SAFETY: a new mapping where the kernel chooses overlaps nothing.
+    let advice = if on_fork == OnFork::Wiped { MADV_WIPEONFORK } else { MADV_DONTFORK };
+    // SAFETY: maps new pages at an address of the kernel's choice.
     let address = unsafe { syscall(number::MMAP, [0, LENGTH, READ_WRITE, PRIVATE_ANONYMOUS, usize::MAX, 0]) }?;
-    // SAFETY: the mapping was made above and is ours alone.
-    unsafe { syscall(number::MADVISE, [address, LENGTH, MADV_WIPEONFORK, 0, 0, 0]) }?;
+    // SAFETY: the page is this function's own.
+    if let Err(errno) = unsafe { syscall(number::MADVISE, [address, LENGTH, advice, 0, 0, 0]) } {
+        // SAFETY: nobody else knows the page.
+        let _ = unsafe { syscall(number::MUNMAP, [address, LENGTH, 0, 0, 0, 0]) };
+        return Err(errno);
+    }
     Ok(address as *mut u8)
+}
+
+/// Whether there is a page at this address.
+pub fn is_mapped(page: *const u8) -> bool {
+    let mut is_resident = [0u8];
+    // SAFETY: the kernel writes one byte for the one page, which lives through the call.
+    unsafe { syscall(number::MINCORE, [page as usize, 1, is_resident.as_mut_ptr() as usize, 0, 0, 0]) }.is_ok()
 }
 
 /// Maps `length` bytes of `fd` read-only: over `over`, if that is an earlier mapping of the same length, else anywhere.

@@ -19,5 +19,5 @@ mod volume;
 pub use handle::Handle;
 pub use marks::MarkKind;
 pub use records::{End, Identifier, Information, Record, Records};
-pub use source::{Options, Source, Volumes, is_numbered};
+pub use source::{Marked, Options, Source, Volumes, is_numbered};
 pub use tree::UNWATCHED;

@@ -7,12 +7,14 @@
 //! A third subject is a [`model`]: it makes up the hooks of a file system in memory, for the rules of the core alone.
 
 pub mod case;
+pub mod class;
 pub mod compare;
 pub mod execute;
 pub mod generate;
 pub mod measure;
 pub mod model;
 pub mod needs;
+pub mod old_kernel;
 pub mod operation;
 pub mod raw;
 pub mod shorthand;

@@ -27,6 +27,8 @@ pub enum Need {
     NextWatch,
     /// /dev/fuse, and rights to mount with it.
     Fuse,
+    /// fanotify with records of renames (5.17).
+    Fanotify,
 }
 
 impl Need {
@@ -82,6 +84,14 @@ impl Need {
             Self::Fuse => {
                 fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").context("/dev/fuse")?;
                 Self::Mounts.probe()
+            }
+            Self::Fanotify => {
+                let named = libc::FAN_REPORT_DFID_NAME | libc::FAN_REPORT_FID | libc::FAN_REPORT_TARGET_FID;
+                // SAFETY: takes flags only.
+                let group = unsafe { libc::fanotify_init(named | libc::FAN_CLOEXEC, 0) };
+                let group = nix::errno::Errno::result(group)?;
+                nix::unistd::close(group)?;
+                Ok(())
             }
             Self::NextWatch => {
                 let group = nix::sys::inotify::Inotify::init(nix::sys::inotify::InitFlags::IN_CLOEXEC)?;

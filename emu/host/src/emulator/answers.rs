@@ -7,7 +7,7 @@ use uinotify_core::{AddMask, ObjectId, Wd};
 use uinotify_source::fuse::may_read;
 use uinotify_wire::{REBUILDS, Reply, Request, RequestKind};
 
-use super::Emulator;
+use super::{Emulator, say};
 use crate::closer::close_apart;
 use crate::config::{SetNextWd, Sources};
 use crate::fault::Call;
@@ -151,13 +151,29 @@ impl Emulator {
         if let Some(object) = self.trees.find(object) {
             return self.add_tree_watch(id, object, mask, path);
         }
-        if self.config.sources == Sources::Fanotify {
+        let sources = self.config.sources;
+        if sources == Sources::Fanotify || self.is_marked_by(id, object) {
             return self.add_marked_watch(id, object, (mask, bits), path);
         }
-        if self.config.sources == Sources::Script {
+        if sources == Sources::Script {
             return self.add_scripted_watch(id, object, mask, path);
         }
-        self.ensure_kernel(id, paths::written(path))?;
+        if sources == Sources::Fuse {
+            let path = String::from_utf8_lossy(paths::written(path));
+            say(&format!("{path} is in no tree that is shown: it cannot be watched by --source fuse alone"));
+            return Err(Errno::ENOSPC);
+        }
+        if let Err(refusal) = self.ensure_kernel(id) {
+            let marked = self.watch_without_kernel(id, object, (mask, bits), path);
+            return marked.unwrap_or_else(|| {
+                let path = String::from_utf8_lossy(paths::written(path));
+                say(&format!(
+                    "{path} is in no tree that is shown, and kernel inotify is not to be had: {}",
+                    refusal.desc()
+                ));
+                Err(Errno::ENOSPC)
+            });
+        }
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
         // What has ended before this call has given its number back.
         session.deliver_held(&mut self.tools);
@@ -174,10 +190,9 @@ impl Emulator {
             armed = arm(self);
         }
         if armed == Err(Errno::ENOSPC)
-            && self.config.sources == Sources::Auto
-            && let Ok(wd) = self.add_marked_watch(id, object, (mask, bits), path)
+            && let Some(added) = self.watch_without_kernel(id, object, (mask, bits), path)
         {
-            return Ok(wd);
+            return added;
         }
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
         session.add_watch(&mut self.tools, armed, mask, path)

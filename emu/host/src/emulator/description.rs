@@ -106,6 +106,7 @@ impl Emulator {
             pid: std::process::id().cast_signed(),
             command: self.config.command.clone(),
             groups,
+            marks: self.marks(),
         }
     }
 }

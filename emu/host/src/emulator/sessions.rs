@@ -62,11 +62,14 @@ impl Emulator {
         if flags & !(libc::IN_NONBLOCK | libc::IN_CLOEXEC) != 0 {
             return Err(Errno::EINVAL);
         }
-        let theirs = match self.make_session(peer, flags) {
+        let theirs = match self.make_session(peer, flags, false) {
             Err(Errno::EMFILE | Errno::ENFILE) => {
                 self.make_room();
-                self.make_session(peer, flags)?
+                let may_do_without = self.can_mark();
+                self.make_session(peer, flags, may_do_without)?
             }
+            // A kernel without inotify.
+            Err(Errno::ENOSYS) if self.can_mark() => self.make_session(peer, flags, true)?,
             made => made?,
         };
         if let Some(connection) = self.connections.get_mut(key) {
@@ -75,8 +78,9 @@ impl Emulator {
         Ok(theirs)
     }
 
-    fn make_session(&mut self, peer: Peer, flags: i32) -> Result<OwnedFd, Errno> {
-        let limits = self.limits.with(self.config.limits, self.needs_kernel());
+    /// `may_do_without` a kernel instance that is not to be had.
+    fn make_session(&mut self, peer: Peer, flags: i32, may_do_without: bool) -> Result<OwnedFd, Errno> {
+        let limits = self.limits.with(self.config.limits, self.config.sources);
         let group = self.tools.engine.create_group(OwnerId(peer.uid), limits).map_err(errno)?;
         let id = self.sessions_made + 1;
         // A process may have several emulators, as a test does.
@@ -84,7 +88,8 @@ impl Emulator {
         let group_name = NAMES.fetch_add(1, Ordering::Relaxed);
         let emulator_pid = std::process::id().into();
         let name = InstanceName { emulator_pid, start_ticks: self.start_ticks, group: group_name };
-        let opened = self.open(group, peer, name, flags & libc::IN_NONBLOCK != 0).and_then(|(session, theirs)| {
+        let nonblocking = flags & libc::IN_NONBLOCK != 0;
+        let opened = self.open(group, peer, name, nonblocking, may_do_without).and_then(|(session, theirs)| {
             if let Some(kernel) = session.kernel() {
                 self.watch(kernel, Token::Kernel(id), EpollFlags::EPOLLIN)?;
             }
@@ -126,8 +131,12 @@ impl Emulator {
         peer: Peer,
         name: InstanceName,
         nonblocking: bool,
+        may_do_without: bool,
     ) -> io::Result<(Session, OwnedFd)> {
-        let kernel = if self.needs_kernel() { Some(Instance::new()?) } else { None };
+        let kernel = match self.needs_kernel().then(Instance::new) {
+            Some(Err(_)) if may_do_without => None,
+            kernel => kernel.transpose()?,
+        };
         Session::open(group, peer, name, nonblocking, kernel)
     }
 
@@ -135,22 +144,13 @@ impl Emulator {
     ///
     /// # Errors
     ///
-    /// ENOSPC where only trees may be watched, or the kernel has no instance left, with a line that says so.
-    pub(super) fn ensure_kernel(&mut self, id: u64, path: &[u8]) -> Result<(), Errno> {
+    /// If the kernel has no instance left, or no inotify.
+    pub(super) fn ensure_kernel(&mut self, id: u64) -> Result<(), Errno> {
         let Some(session) = self.sessions.get_mut(&id) else { return Err(Errno::EIO) };
         if session.kernel().is_some() {
             return Ok(());
         }
-        let path = String::from_utf8_lossy(path);
-        if self.config.sources == Sources::Fuse {
-            say(&format!("{path} is in no tree that is shown: it cannot be watched by --source fuse alone"));
-            return Err(Errno::ENOSPC);
-        }
-        let kernel = Instance::new().map_err(|errno| {
-            say(&format!("{path} is in no tree that is shown, and kernel inotify is not to be had: {}", errno.desc()));
-            Errno::ENOSPC
-        })?;
-        session.set_kernel(kernel);
+        session.set_kernel(Instance::new()?);
         if let Some(kernel) = self.sessions.get(&id).and_then(Session::kernel) {
             self.watch(kernel, Token::Kernel(id), EpollFlags::EPOLLIN)?;
         }

@@ -145,12 +145,56 @@ fn fitting(events: Vec<EventV1>, limits: &LimitsV1) -> Vec<EventV1> {
 
 #[cfg(test)]
 mod tests {
+    use uinotify_images::checkpoint::Watch;
+
     use super::*;
 
     fn event(wd: i32) -> EventV1 {
         EventV1 { wd, mask: 0x100, cookie: 0, name: b"n".to_vec(), hidden: 0 }
     }
 
+    /// SNAPSHOT-6
+    #[test]
+    fn what_was_since_stands_behind_the_queue() {
+        let limits = LimitsV1 { instances_max: 1, watches_max: 9, queue_events_max: 9 };
+        let watch = |wd| WatchV1 { wd, object: u64::from(wd.unsigned_abs()), mask: 0xfff };
+        let now = |wds: &[i32], events: &[i32]| SnapshotV1 {
+            cursor: 8,
+            limits,
+            watches: wds.iter().map(|wd| watch(*wd)).collect(),
+            events: events.iter().map(|wd| event(*wd)).collect(),
+            tail_is_latest: false,
+            cookie: 0,
+        };
+        let wanted = {
+            // Made in this order, with the last one ended since.
+            let snapshot = SnapshotV1 { cursor: 5, ..now(&[3, 1, 2], &[1]) };
+            let device = uinotify_images::text::Device { major: 0, minor: 0 };
+            Instance::from_snapshot(
+                uinotify_images::Surroundings::default(),
+                &snapshot,
+                |&WatchV1 { wd, mask, .. }| Watch {
+                    wd,
+                    mask,
+                    path: None,
+                    device,
+                    inode: 0,
+                    generation: None,
+                    handle: None,
+                    mount_id: None,
+                },
+            )
+        };
+        let wds = |events: &[EventV1]| events.iter().map(|event| event.wd).collect::<Vec<_>>();
+        let order = |snapshot: &SnapshotV1| snapshot.watches.iter().map(|watch| watch.wd).collect::<Vec<_>>();
+        let restored = joined(&now(&[1, 3], &[3, 2]), 1, &wanted, 0).unwrap();
+        assert_eq!((order(&restored), restored.cursor), (vec![3, 1], 5));
+        assert_eq!(wds(&restored.events), [3, 1, 2], "on its way, from the checkpoint, since");
+        let refused = joined(&now(&[1, 4], &[]), 0, &wanted, 0);
+        assert!(matches!(refused, Err(NotRestored::Unknown(4))));
+    }
+
+    /// SNAPSHOT-6
     #[test]
     fn what_does_not_fit_is_one_overflow() {
         let limits = LimitsV1 { instances_max: 1, watches_max: 1, queue_events_max: 2 };

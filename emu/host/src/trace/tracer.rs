@@ -82,8 +82,8 @@ impl Tracer {
     /// Tells that events were read, if any of them was told.
     pub(crate) fn read(&mut self, instance: u64, events: usize, queue_events: usize) {
         if let Some(waiting) = self.waiting.get_mut(&instance) {
-            let read = waiting.drain(..events.min(waiting.len()));
-            if read.len() == events && read.fold(true, |all, is_own| all && is_own) {
+            let mut read = waiting.drain(..events.min(waiting.len()));
+            if read.len() == events && read.all(|is_own| is_own) {
                 return;
             }
         }

@@ -26,6 +26,7 @@ mod x86_64 {
     pub const WRITEV: usize = 20;
     pub const ACCESS: usize = 21;
     pub const SELECT: usize = 23;
+    pub const MINCORE: usize = 27;
     pub const MADVISE: usize = 28;
     pub const DUP: usize = 32;
     pub const DUP2: usize = 33;
@@ -66,6 +67,7 @@ mod x86_64 {
     pub const GETGID: usize = 104;
     pub const GETEUID: usize = 107;
     pub const GETEGID: usize = 108;
+    pub const RT_SIGPENDING: usize = 127;
     pub const FSTATFS: usize = 138;
     pub const READAHEAD: usize = 187;
     pub const FSETXATTR: usize = 190;
@@ -106,7 +108,6 @@ mod x86_64 {
     pub const NAME_TO_HANDLE_AT: usize = 303;
     pub const SYNCFS: usize = 306;
     pub const SENDMMSG: usize = 307;
-    pub const GETRANDOM: usize = 318;
     pub const COPY_FILE_RANGE: usize = 326;
     pub const PREADV2: usize = 327;
     pub const PWRITEV2: usize = 328;
@@ -176,6 +177,7 @@ mod aarch64 {
     pub const FUTEX: usize = 98;
     pub const KILL: usize = 129;
     pub const RT_SIGPROCMASK: usize = 135;
+    pub const RT_SIGPENDING: usize = 136;
     pub const GETPID: usize = 172;
     pub const GETUID: usize = 174;
     pub const GETEUID: usize = 175;
@@ -202,6 +204,7 @@ mod aarch64 {
     pub const EXECVE: usize = 221;
     pub const MMAP: usize = 222;
     pub const FADVISE64: usize = 223;
+    pub const MINCORE: usize = 232;
     pub const MADVISE: usize = 233;
     pub const ACCEPT4: usize = 242;
     pub const RECVMMSG: usize = 243;
@@ -210,7 +213,6 @@ mod aarch64 {
     pub const NAME_TO_HANDLE_AT: usize = 264;
     pub const SYNCFS: usize = 267;
     pub const SENDMMSG: usize = 269;
-    pub const GETRANDOM: usize = 278;
     pub const COPY_FILE_RANGE: usize = 285;
     pub const PREADV2: usize = 286;
     pub const PWRITEV2: usize = 287;

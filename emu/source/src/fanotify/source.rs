@@ -21,6 +21,8 @@ use crate::fuse::Sink;
 const BUFFER_BYTES: usize = 1 << 18;
 /// How often a file system that is mounted nowhere any more is looked at, until the last who uses it lets it go.
 const DETACHED_CHECK: Duration = Duration::from_millis(100);
+/// With more marks on it, it is not looked at more often.
+const DETACHED_MARKS_MAX: usize = 64;
 /// Numbers of objects: `TAG`, how often a place was used again, the file system, the place.
 const TAG: u64 = 0xf << 60;
 const REUSED_SHIFT: u32 = 40;
@@ -149,6 +151,12 @@ impl Source {
         self.buffer = buffer;
         if looks {
             self.check_mounts(sink);
+        } else {
+            // Whoever unmounts what only they see goes on at once.
+            let few = |volume: &&mut Volume| volume.is_detached && volume.marks_count() <= DETACHED_MARKS_MAX;
+            self.volumes.iter_mut().flatten().filter(few).for_each(|volume| volume.check_unmounted(sink));
+            let is_left = |volume: &Volume| volume.is_detached && volume.translation.tree.watched_count() > 0;
+            self.look_at = self.look_at.filter(|_| self.volumes.iter().flatten().any(is_left));
         }
         self.drop_idle();
         result
@@ -158,6 +166,14 @@ impl Source {
     #[must_use]
     pub fn wait_max(&self) -> Option<Duration> {
         self.look_at.map(|time| time.saturating_duration_since(Instant::now()))
+    }
+
+    /// The number of the object behind a descriptor, if it is watched.
+    #[must_use]
+    pub fn find(&self, object: BorrowedFd<'_>) -> Option<ObjectId> {
+        let target = Target::new(object).ok()?;
+        let volume = self.volumes.get(self.position(&target)?)?.as_ref()?;
+        volume.find(&target)
     }
 
     /// How the file system of an object is marked.
@@ -183,7 +199,11 @@ impl Source {
     fn check_mounts(&mut self, sink: &mut impl Sink) {
         self.look_at = None;
         let Ok(mounted) = Mounts::devices() else { return };
-        for volume in self.volumes.iter_mut().flatten().filter(|volume| volume.is_detached(&mounted)) {
+        for volume in self.volumes.iter_mut().flatten() {
+            volume.note_mounted(&mounted);
+            if !volume.is_detached {
+                continue;
+            }
             volume.check_unmounted(sink);
             if volume.translation.tree.watched_count() > 0 {
                 self.look_at = Some(Instant::now() + DETACHED_CHECK);
@@ -200,7 +220,14 @@ impl Source {
         if free >= VOLUMES_MAX {
             return Err(Errno::ENOSPC);
         }
-        let volume = Volume::new(target, mask, Self::most(self.options), self.options.whole_file_systems)?;
+        let mut volume = Volume::new(target, mask, Self::most(self.options), self.options.whole_file_systems)?;
+        // It may be one of another name space.
+        if let Ok(mounted) = Mounts::devices() {
+            volume.note_mounted(&mounted);
+        }
+        if volume.is_detached {
+            self.look_at.get_or_insert_with(|| Instant::now() + DETACHED_CHECK);
+        }
         self.epoll.add(&volume, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
         if free == self.volumes.len() {
             self.volumes.push(None);
@@ -244,11 +271,22 @@ fn volume_of(id: ObjectId) -> usize {
     (id.0 >> VOLUME_SHIFT) as usize & VOLUMES_MAX
 }
 
-/// How each file system is marked: a line for each.
+/// The file systems of which something is watched.
 #[derive(Clone, Copy, Debug)]
 pub struct Volumes<'a>(&'a Source);
 
-impl Volumes<'_> {
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// The number of its device.
+    pub device: u64,
+    /// How many of its objects are watched.
+    pub watched: usize,
+    /// How they are marked.
+    pub kind: MarkKind,
+}
+
+impl<'a> Volumes<'a> {
     /// Watched objects, objects known in all, and the bytes of the names among them, of all file systems together.
     #[must_use]
     pub fn size(&self) -> (usize, usize, usize) {
@@ -258,21 +296,21 @@ impl Volumes<'_> {
             (watched + tree.watched_count(), known + objects, bytes + names)
         })
     }
+
+    /// Each.
+    pub fn iter(&self) -> impl Iterator<Item = Marked> + use<'a> {
+        self.0.volumes.iter().flatten().map(|volume| Marked {
+            device: volume.key.device(),
+            watched: volume.translation.tree.watched_count(),
+            kind: volume.mark,
+        })
+    }
 }
 
-impl fmt::Display for Volumes<'_> {
+impl fmt::Display for Marked {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for volume in self.0.volumes.iter().flatten() {
-            let device = volume.key.device();
-            let watched = volume.translation.tree.watched_count();
-            writeln!(
-                formatter,
-                "fanotify: file system {}:{}, watched objects: {watched}: {}",
-                libc::major(device),
-                libc::minor(device),
-                volume.mark
-            )?;
-        }
-        Ok(())
+        let Self { device, watched, kind } = self;
+        let (major, minor) = (libc::major(*device), libc::minor(*device));
+        write!(formatter, "fanotify on file system {major}:{minor}: {kind}; watched objects: {watched}")
     }
 }

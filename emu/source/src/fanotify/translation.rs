@@ -362,6 +362,11 @@ impl Translation {
         if !masks.contains(Mask::IN_EXCL_UNLINK) {
             return;
         }
+        let known = || self.owners.get(&(directory.clone(), name.into()));
+        if owner.is_none() && matches!(known(), Some(Some(other)) if Some(other) != object) {
+            // What it was exchanged for has it.
+            return;
+        }
         if self.owners.len() >= KNOWN_MAX {
             self.owners.clear();
         }

@@ -76,6 +76,8 @@ pub(super) struct Volume {
     events: u64,
     /// As the kernel numbers it inside.
     device: Option<u64>,
+    /// It is mounted in no place that this process sees.
+    pub(super) is_detached: bool,
     pub(super) translation: Translation,
     /// Slots of objects that were given numbers.
     numbered: u32,
@@ -102,7 +104,7 @@ impl Volume {
         };
         let device = group.marked().ok().and_then(|marked| marked.device);
         let translation = Translation::new(mark == MarkKind::FileSystem);
-        Ok(Self { key: target.key, group, mark, events, device, translation, numbered: 0 })
+        Ok(Self { key: target.key, group, mark, events, device, is_detached: false, translation, numbered: 0 })
     }
 
     /// Watches an object, or one more time.
@@ -153,6 +155,11 @@ impl Volume {
             }
         }
         Ok(id)
+    }
+
+    /// The number of an object that is watched.
+    pub(super) fn find(&self, target: &Target<'_>) -> Option<ObjectId> {
+        self.translation.tree.find(&target.handle).filter(|object| object.is_watched()).map(|object| object.id)
     }
 
     /// Ends the watch of an object.
@@ -238,9 +245,14 @@ impl Volume {
         }
     }
 
-    /// Whether it is mounted in no place that this process sees.
-    pub(super) fn is_detached(&self, mounted: &BTreeSet<u64>) -> bool {
-        self.device.is_some_and(|device| !mounted.contains(&device))
+    /// These devices are mounted where this process sees them.
+    pub(super) fn note_mounted(&mut self, mounted: &BTreeSet<u64>) {
+        self.is_detached = self.device.is_some_and(|device| !mounted.contains(&device));
+    }
+
+    /// How many marks its group has.
+    pub(super) fn marks_count(&self) -> usize {
+        if self.mark == MarkKind::FileSystem { 1 } else { self.translation.tree.watched_count() }
     }
 
     /// If its file system is unmounted, all watches end.

@@ -133,20 +133,19 @@ impl Drop for Mount {
     }
 }
 
-/// The device number of a mounted file system, by which its objects are told from others. 0 before Linux 4.11: nobody says.
+/// The device number of a mounted file system, by which its objects are told from others. 0 if nobody says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MountNumber(pub u64);
 
 impl MountNumber {
     /// Which object of this file system is behind a descriptor that a program has sent; `None` if none is.
     ///
-    /// The kernel knows it by itself, since Linux 4.11: before, `None` always. Whoever serves may ask nothing else of such a descriptor: it would have to answer.
+    /// The kernel knows it by itself. Whoever serves may ask nothing else of such a descriptor: it would have to answer.
     #[must_use]
     pub fn node_of(self, object: BorrowedFd<'_>) -> Option<NodeId> {
-        if self.0 == 0 || Status::device_of(object) != Ok(self.0) {
-            return None;
-        }
-        FileHandle::of(object).ok()?.0.fuse_node()
+        // Before the device, which old kernels do not tell as readily.
+        let node = FileHandle::of(object).ok()?.0.fuse_node()?;
+        (self.0 != 0 && Status::device_of(object) == Ok(self.0)).then_some(node)
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
+
+use crate::inotify;
 
 /// A point in time; seconds before 1970 are negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,16 +59,14 @@ impl Status {
     ///
     /// # Errors
     ///
-    /// ENOSYS before Linux 4.11.
+    /// Before Linux 4.11: EMFILE if the user may have no further inotify instance, EACCES if the object may not be read.
     pub(super) fn device_of(object: impl AsFd) -> Result<u64, Errno> {
         let flags = libc::AT_EMPTY_PATH | libc::AT_NO_AUTOMOUNT | libc::AT_STATX_DONT_SYNC;
-        let mut buffer = MaybeUninit::<libc::statx>::zeroed();
-        // SAFETY: the path is an empty string and the buffer a statx; both live through the call.
-        let result = unsafe { libc::statx(object.as_fd().as_raw_fd(), c"".as_ptr(), flags, 0, buffer.as_mut_ptr()) };
-        Errno::result(result)?;
-        // SAFETY: the kernel has filled it in, and any bytes make one.
-        let status = unsafe { buffer.assume_init() };
-        Ok(libc::makedev(status.stx_dev_major, status.stx_dev_minor))
+        match statx(object.as_fd(), c"", flags, 0) {
+            Ok(status) => Ok(libc::makedev(status.stx_dev_major, status.stx_dev_minor)),
+            Err(Errno::ENOSYS) => inotify::device_of(object.as_fd()),
+            Err(errno) => Err(errno),
+        }
     }
 
     pub(super) fn kind(&self) -> u32 {
@@ -102,13 +102,7 @@ impl Status {
     fn by_statx(directory: impl AsFd, name: &CStr, flags: i32) -> Result<Self, Errno> {
         let mask = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
         let flags = flags | libc::AT_NO_AUTOMOUNT | libc::AT_STATX_SYNC_AS_STAT;
-        let mut buffer = MaybeUninit::<libc::statx>::zeroed();
-        // SAFETY: `name` is a string and the buffer a statx; both live through the call.
-        let result =
-            unsafe { libc::statx(directory.as_fd().as_raw_fd(), name.as_ptr(), flags, mask, buffer.as_mut_ptr()) };
-        Errno::result(result)?;
-        // SAFETY: the kernel has filled it in, and any bytes make one.
-        let status = unsafe { buffer.assume_init() };
+        let status = statx(directory.as_fd(), name, flags, mask)?;
         let time = |time: libc::statx_timestamp| Time { seconds: time.tv_sec, nanoseconds: time.tv_nsec };
         Ok(Self {
             key: InodeKey { device: libc::makedev(status.stx_dev_major, status.stx_dev_minor), number: status.stx_ino },
@@ -151,6 +145,18 @@ impl Status {
     }
 }
 
+/// statx(2) itself: glibc has no function for it before 2.28, and later ones ask fstatat(2) where the kernel has none.
+fn statx(directory: BorrowedFd<'_>, name: &CStr, flags: i32, mask: u32) -> Result<libc::statx, Errno> {
+    let mut buffer = MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: `name` is a string and the buffer a statx; both live through the call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_statx, directory.as_raw_fd(), name.as_ptr(), flags, mask, buffer.as_mut_ptr())
+    };
+    Errno::result(result)?;
+    // SAFETY: the kernel has filled it in, and any bytes make one.
+    Ok(unsafe { buffer.assume_init() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,5 +178,7 @@ mod tests {
             );
             assert!(status.is_directory());
         }
+        let device = plain.dev();
+        assert_eq!((Status::device_of(&root), inotify::device_of(root.as_fd())), (Ok(device), Ok(device)));
     }
 }

@@ -62,6 +62,12 @@ impl Information {
         })
     }
 
+    /// The device of a watch's object.
+    #[must_use]
+    pub fn device(&self, of: KernelWd) -> Option<u64> {
+        self.inodes().find(|(wd, _)| *wd == of).map(|(_, (device, _))| device)
+    }
+
     /// The text for the descriptor of a program that has `flags`, in which the kernel's watches are shown as the program knows
     /// them; those that it does not know are left out. The rest is as this kernel prints it.
     #[must_use]
@@ -127,6 +133,12 @@ mod tests {
             inodes,
             [(KernelWd(0x34d_71d6), (device, 0x11)), (KernelWd(2), (device, 0xb)), (KernelWd(1), (device, 0xa))]
         );
+    }
+
+    #[test]
+    fn a_device_is_in_the_kernels_own_form() {
+        assert_eq!(information().device(KernelWd(2)), Some(libc::makedev(7, 0)));
+        assert_eq!(information().device(KernelWd(16)), None);
     }
 
     #[test]
