@@ -88,7 +88,7 @@ pub(super) fn wait_ends_with_a_watch() -> Outcome {
     let room = Room::new();
     let watched = room.folder("watched");
     let mut waiting = room.command("wait --watch watched --mask CREATE|DELETE").stderr(Stdio::piped()).spawn()?;
-    let mut puppet = room.puppet("");
+    let mut puppet = room.puppet("--log");
     let instance = puppet.init();
     puppet.add(&instance, &watched, libc::IN_CREATE);
     assert_eq!(waiting.try_wait()?, None);

@@ -16,10 +16,11 @@ use crate::Outcome;
 /// For what comes at once, or never.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A watcher of the crate `notify` on a folder.
-fn notify_watcher(
-    folder: &Path,
-) -> Result<(INotifyWatcher, Receiver<notify::Result<Event>>), Box<dyn std::error::Error>> {
+/// What a watcher of the crate `notify` tells.
+type Told = Receiver<notify::Result<Event>>;
+
+/// One of these on a folder.
+fn notify_watcher(folder: &Path) -> Result<(INotifyWatcher, Told), Box<dyn std::error::Error>> {
     let (sender, receiver) = mpsc::channel();
     let mut watcher = INotifyWatcher::new(
         move |result| {
