@@ -2,8 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 
 use nix::fcntl::OFlag;
@@ -144,12 +143,16 @@ impl Builder {
         if let Some(problem) = problem {
             return Err(TestBedError::new(problem));
         }
+        // A shim is mapped while it is looked at, and this process is taken then for one that runs under it.
+        static BUILDING: Mutex<()> = Mutex::new(());
+        let building = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
         if nested::is_emulated() {
             let message = "this process runs under an emulator itself: TestBed::current() is that";
             return Err(TestBedError::new(message));
         }
         let mut socket = Socket::bind().map_err(|error| TestBedError::new(error.to_string()))?;
         let shim = shim_file::install(socket.folder()).map_err(|error| TestBedError::new(error.to_string()))?;
+        drop(building);
         let token = socket::random()?;
         config.faults = faults;
         config.log = true;

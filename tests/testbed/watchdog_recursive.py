@@ -11,7 +11,8 @@ FOLDER = sys.argv[1]
 
 
 def say(line):
-    print(line, flush=True)
+    # At once: threads speak at the same time.
+    os.write(1, (line + "\n").encode())
 
 
 class Handler(FileSystemEventHandler):
