@@ -1,14 +1,14 @@
 //! Readiness, and the ioctls.
 
-use uinotify_harness::case::Case;
-use uinotify_harness::list;
-use uinotify_harness::operation::{Argument, Asking, Operation, Waiting};
-use uinotify_harness::shorthand::{
+use crate::case::Case;
+use crate::list;
+use crate::operation::{Argument, Asking, Operation, Waiting};
+use crate::shorthand::{
     FIONREAD, chmod, close, count_bytes, group, open_read, poll, read, read_all, read_guarded, remove, slot, touch,
     unlink, watch, write,
 };
 
-use crate::words::{ALL, both, drain};
+use super::words::{ALL, both, drain};
 
 const ASKING: [Asking; 5] = [Asking::Poll, Asking::Ppoll, Asking::Select, Asking::Pselect, Asking::Epoll];
 const ADD: i32 = libc::EPOLL_CTL_ADD;
@@ -25,7 +25,7 @@ fn control(command: u64, argument: Argument) -> Operation {
     Operation::Control { descriptor: slot(0), command, argument }
 }
 
-pub(crate) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let member = |events: i32| Operation::EpollControl {
         epoll: slot(1),
         operation: ADD,

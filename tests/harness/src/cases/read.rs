@@ -1,14 +1,14 @@
 //! Reading.
 
-use uinotify_harness::case::Case;
-use uinotify_harness::list;
-use uinotify_harness::operation::{Buffer, Operation, Watch};
-use uinotify_harness::shorthand::{
+use crate::case::Case;
+use crate::list;
+use crate::operation::{Buffer, Operation, Watch};
+use crate::shorthand::{
     chmod, close, count_bytes, duplicate, group, open_read, read, read_all, read_guarded, read_segments, slot, touch,
     unlink, watch, while_reading,
 };
 
-use crate::words::{ALL, blocking_group, both, drain};
+use super::words::{ALL, blocking_group, both, drain};
 
 /// Two events of 16 bytes of wd 1.
 fn two_short() -> Vec<Operation> {
@@ -29,7 +29,7 @@ fn three_long() -> Vec<Operation> {
     ]
 }
 
-pub(crate) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let interrupt = |restart| Operation::Interrupt { restart };
     vec![
         Case::new("READ-1 as many whole events as fit", list![three_long(), read(0, 95), read(0, 33), read_all(0)])

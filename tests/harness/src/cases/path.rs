@@ -1,16 +1,16 @@
 //! Which object a path leads to.
 
-use uinotify_harness::case::Case;
-use uinotify_harness::list;
-use uinotify_harness::needs::Need;
-use uinotify_harness::operation::{Operation, Path};
-use uinotify_harness::shorthand::{
+use crate::case::Case;
+use crate::list;
+use crate::needs::Need;
+use crate::operation::{Operation, Path};
+use crate::shorthand::{
     chmod, close, group, link, mkdir, open, open_read, read_all, rename, symlink, touch, unlink, watch,
 };
 
-use crate::words::{ALL, as_nobody, drain};
+use super::words::{ALL, as_nobody, drain};
 
-pub(crate) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let only = ALL | libc::IN_ONLYDIR;
     let itself = ALL | libc::IN_DONT_FOLLOW;
     vec![

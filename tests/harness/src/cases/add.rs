@@ -1,13 +1,13 @@
 //! inotify_add_watch and inotify_rm_watch: masks, updates, removals.
 
-use uinotify_harness::case::Case;
-use uinotify_harness::list;
-use uinotify_harness::operation::{Descriptor, Operation, Path, Time, Watch};
-use uinotify_harness::shorthand::{
+use crate::case::Case;
+use crate::list;
+use crate::operation::{Descriptor, Operation, Path, Time, Watch};
+use crate::shorthand::{
     chmod, close, group, open, open_read, read_all, remove, rename, slot, touch, unlink, utimens, watch, write,
 };
 
-use crate::words::{ALL, both, drain};
+use super::words::{ALL, both, drain};
 
 /// The 22 bits that the kernel takes.
 const VALID: [u32; 22] = [
@@ -43,7 +43,7 @@ fn remove_from(descriptor: Descriptor, wd: i32) -> Operation {
     Operation::RemoveWatch { descriptor, watch: Watch::Number(wd) }
 }
 
-pub(crate) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let closed = Descriptor::Number(100);
     let invalid = (0..32).map(|bit| 1_u32 << bit).filter(|bit| !VALID.contains(bit));
     // One after the other on an object of which no watch is left.

@@ -1,14 +1,14 @@
 //! Watch descriptors.
 
-use uinotify_harness::case::Case;
-use uinotify_harness::list;
-use uinotify_harness::needs::Need;
-use uinotify_harness::operation::{Argument, Operation};
-use uinotify_harness::shorthand::{
+use crate::case::Case;
+use crate::list;
+use crate::needs::Need;
+use crate::operation::{Argument, Operation};
+use crate::shorthand::{
     SETNEXTWD, chmod, close, count_bytes, group, open, open_read, remove, set_next_wd, slot, touch, unlink, watch,
 };
 
-use crate::words::{ALL, drain};
+use super::words::{ALL, drain};
 
 const WD_MAX: u64 = 0x7fff_ffff;
 
@@ -26,7 +26,7 @@ fn adds(names: &[&str]) -> Vec<Operation> {
     names.iter().map(|name| add(name)).collect()
 }
 
-pub(crate) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let mut cases = vec![
         Case::new("WD-1 a new instance gives 1, 2, 3", {
             list![ten(), adds(&["0", "1", "2"]), group(1), watch(1, "2", ALL)]

@@ -1,16 +1,16 @@
 //! The end of a watch, IN_ONESHOT and IN_EXCL_UNLINK.
 
-use uinotify_harness::case::Case;
-use uinotify_harness::list;
-use uinotify_harness::needs::Need;
-use uinotify_harness::operation::{Buffer, Operation};
-use uinotify_harness::shorthand::{
+use crate::case::Case;
+use crate::list;
+use crate::needs::Need;
+use crate::operation::{Buffer, Operation};
+use crate::shorthand::{
     chmod, close, group, mkdir, open, open_read, read_all, remove, rename, rmdir, slot, touch, unlink, watch, write,
 };
 
-use crate::words::{ALL, both, drain};
+use super::words::{ALL, both, drain};
 
-pub(crate) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let once = ALL | libc::IN_ONESHOT;
     let linked = ALL | libc::IN_EXCL_UNLINK;
     let truncate = |size| Operation::Ftruncate { descriptor: slot(1), size };

@@ -1,13 +1,11 @@
 //! Limits of the user.
 
-use uinotify_harness::case::Case;
-use uinotify_harness::list;
-use uinotify_harness::operation::{Limits, Operation};
-use uinotify_harness::shorthand::{
-    chmod, close, duplicate, group, read_all, remove, set_next_wd, touch, unlink, watch,
-};
+use crate::case::Case;
+use crate::list;
+use crate::operation::{Limits, Operation};
+use crate::shorthand::{chmod, close, duplicate, group, read_all, remove, set_next_wd, touch, unlink, watch};
 
-use crate::words::{ALL, drain};
+use super::words::{ALL, drain};
 
 fn limits(watches_max: u32, instances_max: u32) -> Limits {
     Limits { watches_max, instances_max }
@@ -17,7 +15,7 @@ fn files() -> Vec<Operation> {
     ["a", "b", "c", "d", "e"].into_iter().flat_map(touch).collect()
 }
 
-pub(crate) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let watches = |names: &[&str]| -> Vec<Operation> { names.iter().map(|name| watch(0, *name, ALL)).collect() };
     vec![
         Case::new(

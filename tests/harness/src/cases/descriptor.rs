@@ -1,18 +1,18 @@
 //! The descriptor itself.
 
-use uinotify_harness::case::Case;
-use uinotify_harness::list;
-use uinotify_harness::operation::{Argument, Buffer, Descriptor, Oddity, Operation};
-use uinotify_harness::shorthand::{
+use crate::case::Case;
+use crate::list;
+use crate::operation::{Argument, Buffer, Descriptor, Oddity, Operation};
+use crate::shorthand::{
     chmod, close, duplicate, group, odd, open_read, read, read_all, remove, slot, touch, watch, while_reading, write,
 };
 
-use uinotify_harness::compare::Asserted;
-use uinotify_harness::trace::Outcome;
+use crate::compare::Asserted;
+use crate::trace::Outcome;
 
-use crate::words::{ALL, blocking_group, both, drain, fcntl};
+use super::words::{ALL, blocking_group, both, drain, fcntl};
 
-pub(crate) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let init = |flags| Operation::Init { slot: 0, flags };
     let seek = |offset, whence| odd(0, Oddity::Seek { offset, whence });
     let control =

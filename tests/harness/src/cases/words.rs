@@ -1,33 +1,33 @@
 //! What many lists share.
 
-use uinotify_harness::operation::Operation;
-use uinotify_harness::shorthand::{group, read_all, slot, watch};
+use crate::operation::Operation;
+use crate::shorthand::{group, read_all, slot, watch};
 
 /// All twelve events.
-pub(crate) const ALL: u32 = libc::IN_ALL_EVENTS;
+pub const ALL: u32 = libc::IN_ALL_EVENTS;
 
 /// A group whose wd 1 is the directory and wd 2 the object.
-pub(crate) fn both(path: &str) -> [Operation; 3] {
+pub fn both(path: &str) -> [Operation; 3] {
     [group(0), watch(0, ".", ALL), watch(0, path, ALL)]
 }
 
 /// Reads all there is, and finds nothing behind it.
-pub(crate) fn drain() -> [Operation; 2] {
+pub fn drain() -> [Operation; 2] {
     [read_all(0), read_all(0)]
 }
 
 /// `fcntl` of a slot.
-pub(crate) fn fcntl(of: u8, command: i32, argument: i32) -> Operation {
+pub fn fcntl(of: u8, command: i32, argument: i32) -> Operation {
     Operation::Fcntl { descriptor: slot(of), command, argument }
 }
 
 /// A blocking group.
-pub(crate) fn blocking_group(into: u8) -> Operation {
+pub fn blocking_group(into: u8) -> Operation {
     Operation::Init { slot: into, flags: 0 }
 }
 
 /// Done by a forked child as nobody.
-pub(crate) fn as_nobody(operations: Vec<Operation>) -> Operation {
+pub fn as_nobody(operations: Vec<Operation>) -> Operation {
     let mut all = vec![Operation::Become { user: 65534 }];
     all.extend(operations);
     Operation::Child(all)

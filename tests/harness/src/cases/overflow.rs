@@ -1,11 +1,11 @@
 //! The full queue. `max_queued_events` is the machine's: the lists are made for 16384.
 
-use uinotify_harness::case::Case;
-use uinotify_harness::list;
-use uinotify_harness::operation::{Operation, Time};
-use uinotify_harness::shorthand::{chmod, count_bytes, group, read, read_all, remove, repeat, touch, utimens, watch};
+use crate::case::Case;
+use crate::list;
+use crate::operation::{Operation, Time};
+use crate::shorthand::{chmod, count_bytes, group, read, read_all, remove, repeat, touch, utimens, watch};
 
-use crate::words::ALL;
+use super::words::ALL;
 
 /// `max_queued_events` unless the administrator changed it.
 const EVENTS_MAX: u32 = 16384;
@@ -31,7 +31,7 @@ fn watched() -> Vec<Operation> {
     list![touch("f"), group(0), watch(0, "f", ALL)]
 }
 
-pub(crate) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new(
             "OVERFLOW-2 as many events as fit are no overflow",

@@ -1,15 +1,15 @@
 //! What each call on a file shows: wd 1 is the directory, wd 2 the object.
 
-use uinotify_harness::case::Case;
-use uinotify_harness::list;
-use uinotify_harness::needs::Need;
-use uinotify_harness::operation::{Buffer, Oddity, Operation, Path, Time};
-use uinotify_harness::shorthand::{
+use crate::case::Case;
+use crate::list;
+use crate::needs::Need;
+use crate::operation::{Buffer, Oddity, Operation, Path, Time};
+use crate::shorthand::{
     chmod, close, create, duplicate, group, link, mkdir, open, open_read, read, read_all, repeat, slot, touch, unlink,
     utimens, watch, write,
 };
 
-use crate::words::{ALL, as_nobody, both, drain};
+use super::words::{ALL, as_nobody, both, drain};
 
 /// f is open for reading and writing in slot 1 and holds ten bytes; its opening is not watched.
 fn open_file() -> Vec<Operation> {
@@ -375,7 +375,7 @@ fn directories() -> Vec<Case> {
     ]
 }
 
-pub(crate) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let mut cases = opened();
     cases.extend(transferred());
     cases.extend(attributes());

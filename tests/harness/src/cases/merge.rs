@@ -1,19 +1,19 @@
 //! Equal neighbours.
 
-use uinotify_harness::case::Case;
-use uinotify_harness::compare::Asserted;
-use uinotify_harness::list;
-use uinotify_harness::operation::{Asking, Operation};
-use uinotify_harness::shorthand::{
+use crate::case::Case;
+use crate::compare::Asserted;
+use crate::list;
+use crate::operation::{Asking, Operation};
+use crate::shorthand::{
     chmod, close, count_bytes, group, mkdir, open, open_read, poll, read, read_all, remove, rename, repeat, touch,
     unlink, watch, write,
 };
 
-use uinotify_harness::trace::{Outcome, Return};
+use crate::trace::{Outcome, Return};
 
-use crate::words::{ALL, both, drain};
+use super::words::{ALL, both, drain};
 
-pub(crate) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     vec![
         // Counting brings the first IN_OPEN into the emulator before the second comes.
         Case::new(

@@ -1,14 +1,14 @@
 //! What each call on a directory's entries shows.
 
-use uinotify_harness::case::Case;
-use uinotify_harness::list;
-use uinotify_harness::operation::{Operation, Path};
-use uinotify_harness::shorthand::{
+use crate::case::Case;
+use crate::list;
+use crate::operation::{Operation, Path};
+use crate::shorthand::{
     close, group, link, mkdir, open, open_read, read_all, rename, rename_with, rmdir, slot, symlink, touch, unlink,
     watch, write,
 };
 
-use crate::words::{ALL, both, drain};
+use super::words::{ALL, both, drain};
 
 /// Directories A (wd 1) and B (wd 2) with A/f (wd 3) and B/g (wd 4).
 fn two_directories() -> Vec<Operation> {
@@ -228,7 +228,7 @@ fn moved() -> Vec<Case> {
     ]
 }
 
-pub(crate) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let mut cases = made_and_removed();
     cases.extend(moved());
     cases

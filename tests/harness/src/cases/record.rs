@@ -1,16 +1,14 @@
 //! The record of an event, and the cookie.
 
-use uinotify_harness::case::Case;
-use uinotify_harness::list;
-use uinotify_harness::needs::Need;
-use uinotify_harness::operation::{Operation, Path};
-use uinotify_harness::shorthand::{
-    chmod, group, link, mkdir, open, read_all, rename, rename_with, repeat, touch, unlink, watch,
-};
+use crate::case::Case;
+use crate::list;
+use crate::needs::Need;
+use crate::operation::{Operation, Path};
+use crate::shorthand::{chmod, group, link, mkdir, open, read_all, rename, rename_with, repeat, touch, unlink, watch};
 
-use crate::words::{ALL, as_nobody, both, drain};
+use super::words::{ALL, as_nobody, both, drain};
 
-pub(crate) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let lengths = [1, 7, 8, 14, 15, 16, 17, 30, 31, 32, 33, 47, 48, 254, 255];
     vec![
         Case::new(
