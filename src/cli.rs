@@ -17,8 +17,8 @@ use crate::run::EXIT_OWN_ERROR;
 use crate::settings::Settings;
 use crate::tree::Tree;
 use crate::{
-    barrier, checkpoint, criu, cursor, doctor, dump, emulate, env, faults, fdinfo, images, inject, log, manual, mount,
-    number, process, ps, restore, run, serve, shim_file, wait,
+    barrier, checkpoint, conform, criu, cursor, doctor, dump, emulate, env, faults, fdinfo, images, inject, log,
+    manual, mount, number, process, ps, restore, run, serve, shim_file, wait,
 };
 
 /// Exit status of a command other than `run` that has failed.
@@ -73,6 +73,10 @@ enum Command {
     Setnextwd(cursor::SetArguments),
     /// Print the number of the next watch descriptor of an instance that is open
     Getnextwd(cursor::GetArguments),
+    /// Try the rules of docs/semantics.md on this machine's inotify and on the emulator's, and print which are shown
+    ///
+    /// The exit status is 1 if one is not.
+    Conform(conform::Arguments),
     /// Have calls fail, and events lost or late, from now on in an emulator that is running (docs/testbed.md)
     Fault(faults::Arguments),
     /// Print the last calls and events of an emulator that keeps a log, and how many there were
@@ -627,6 +631,10 @@ fn status_or_own_error(result: anyhow::Result<u8>) -> ExitCode {
 
 /// Does what the command line of this process asks for.
 pub fn main() -> ExitCode {
+    match conform::executes_lists() {
+        Ok(false) => {}
+        executed => return exit_code(executed.map(drop)),
+    }
     let for_run = std::env::args_os().nth(1).is_some_and(|name| name == "run");
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -661,6 +669,11 @@ pub fn main() -> ExitCode {
         Command::Wait(arguments) => exit_code(wait::wait(&arguments)),
         Command::Setnextwd(arguments) => exit_code(cursor::set(&arguments)),
         Command::Getnextwd(arguments) => exit_code(cursor::get(&arguments)),
+        Command::Conform(arguments) => match conform::conform(&arguments) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(EXIT_FAILURE),
+            Err(error) => exit_code(Err(error)),
+        },
         Command::Fault(arguments) => exit_code(faults::fault(&arguments)),
         Command::Log(arguments) => exit_code(log::log(&arguments)),
         Command::Fdinfo(arguments) => exit_code(fdinfo::fdinfo(arguments.pid, arguments.fd)),

@@ -8,6 +8,7 @@
 pub mod barrier;
 pub mod checkpoint;
 pub mod cli;
+pub mod conform;
 pub mod criu;
 pub mod cursor;
 pub mod doctor;

@@ -53,6 +53,7 @@ fn main() -> ExitCode {
         Trial::test("faults::a_seed_decides", faults::a_seed_decides),
         Trial::test("command::inject_has_something_happen", command::inject_has_something_happen),
         Trial::test("command::wait_ends_with_a_watch", command::wait_ends_with_a_watch),
+        Trial::test("command::conform_tries_the_rules", command::conform_tries_the_rules),
         Trial::test("command::cursors_are_named_in_three_ways", command::cursors_are_named_in_three_ways),
         Trial::test(
             "command::faults_are_given_on_the_line_in_a_file_and_later",

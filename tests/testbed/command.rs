@@ -104,6 +104,32 @@ pub(super) fn wait_ends_with_a_watch() -> Outcome {
     Ok(())
 }
 
+/// The rules as a command tries them: those of the allocator, on both sides.
+pub(super) fn conform_tries_the_rules() -> Outcome {
+    let room = Room::new();
+    let report: serde_json::Value = serde_json::from_str(&room.does("conform --only WD --json"))?;
+    let cases = report["cases"].as_array().ok_or("a list")?;
+    assert!(cases.len() >= 10, "{report}");
+    for case in cases {
+        let passed = |side: &str| case[side]["verdict"] == "pass";
+        // A user name space of the list's own is not to be had everywhere.
+        assert!(passed("emulator") && passed("kernel") || case["kernel"]["verdict"] == "skipped", "{case}");
+    }
+    let table = room.does("conform --only WD-1 --only WD-2 --native --md .");
+    assert!(table.ends_with("| Rule | Kernel | Lists |\n| --- | --- | --- |\n| WD-1 | pass | 1 |\n| WD-2 | pass | 1 |\n| WD-9 | pass | 1 |\n"), "{table}");
+    let lines = room.does("conform --only MERGE-2 --tap");
+    assert_eq!(
+        lines,
+        "TAP version 13\n1..2\nok 1 - kernel: MERGE-2 only the tail is compared\nok 2 - emulator: MERGE-2 only the tail is compared\n"
+    );
+    for wrong in
+        ["conform --only NOTHING", "conform /nonexistent", "conform --native --source fuse", "conform --md --tap"]
+    {
+        assert_ne!(room.run(wrong).0, Some(0), "{wrong}");
+    }
+    Ok(())
+}
+
 pub(super) fn cursors_are_named_in_three_ways() -> Outcome {
     let room = Room::new();
     let watched = room.folder("watched");
