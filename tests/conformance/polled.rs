@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use uinotify::checkpoint::{self, EmulatorAddress};
 use uinotify_harness::case::Case;
+use uinotify_harness::cases::{entry, file, ignored};
 use uinotify_harness::operation::{List, Operation, Time, Watch};
 use uinotify_harness::shorthand::{
     chmod, close, group, link, mkdir, open, read_all, rename_with, rmdir, slot, symlink, touch, unlink, utimens, watch,
@@ -24,7 +25,7 @@ use uinotify_harness::trace::{End, Event, Outcome, Trace};
 use uinotify_host::control::Control;
 
 use crate::random::each;
-use crate::{Subjects, Unmet, entry, file, ignored};
+use crate::{Subjects, Unmet};
 
 /// What two looks can tell.
 const TOLD: u32 = libc::IN_CREATE

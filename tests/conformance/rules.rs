@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
+use uinotify_harness::cases::words::{blocking_group, both};
 use uinotify_harness::compare::compare;
 use uinotify_harness::operation::{List, Operation};
 use uinotify_harness::shorthand::{chmod, open, read_all, rename, slot, touch};
@@ -12,7 +13,6 @@ use uinotify_harness::subject::{Kind, Pool};
 use uinotify_harness::trace::{End, Event, Outcome, Trace};
 use uinotify_harness::{list, show};
 
-use crate::words::{blocking_group, both};
 use crate::{Subjects, Unmet, cases};
 
 pub(crate) const RULES: &str = include_str!("../../docs/semantics.md");

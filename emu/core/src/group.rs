@@ -48,6 +48,8 @@ impl Totals {
                 self.lost += 1;
             }
             Pushed::Dropped => self.lost += 1,
+            // It is counted when it comes.
+            Pushed::Held { .. } => {}
         }
     }
 }
