@@ -53,7 +53,7 @@ fn is_of(pid: i32, address: &[u8]) -> bool {
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     let value = |name: &str| {
         let entries = environment.split(|byte| *byte == 0);
-        entries.filter_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")).last()
+        entries.filter_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")).next_back()
     };
     let is_disabled = value(DISABLE).is_some_and(|value| !value.is_empty() && value != b"0");
     value(SOCKET) == Some(address) && !is_disabled

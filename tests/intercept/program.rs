@@ -161,8 +161,10 @@ macro_rules! acts {
     };
 }
 
+type Act = (&'static str, fn() -> Outcome);
+
 /// What each variant of `calls.c` does.
-pub(super) fn acts(program: Program) -> Vec<(&'static str, fn() -> Outcome)> {
+pub(super) fn acts(program: Program) -> Vec<Act> {
     match program {
         Program::MuslStatic => {
             let mut acts = acts!(Program::MuslStatic, STATIC, "work", "places", "threads", "killed", "raced");
