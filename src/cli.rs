@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use uinotify_host::trace::{TraceFile, TraceForm};
-use uinotify_host::{LimitOverrides, Mode, Profile, SetNextWd, Sources};
+use uinotify_host::{LimitOverrides, Mode, Order, Profile, SetNextWd, Sources};
 
 use crate::interpose::{self, Interpose};
 use crate::notice::notice;
@@ -19,8 +19,8 @@ use crate::run::EXIT_OWN_ERROR;
 use crate::settings::Settings;
 use crate::tree::Tree;
 use crate::{
-    barrier, checkpoint, criu, doctor, dump, emulate, env, fdinfo, images, manual, mount, number, process, ps, restore,
-    run, serve, shim_file, top, trace,
+    activation, barrier, checkpoint, criu, doctor, dump, emulate, env, fdinfo, images, manual, mount, number, process,
+    ps, restore, run, serve, shim_file, top, trace,
 };
 
 /// Exit status of a command other than `run` that has failed.
@@ -112,6 +112,15 @@ struct EmulatorArguments {
     /// Where file-system events come from
     #[arg(long, value_enum, value_name = "SOURCE", default_value_t = Source::Auto)]
     source: Source,
+
+    /// From one look at what is polled to the next, such as 200ms, 1s, 2m: what is on a file system that notifies nobody, or all with
+    /// --source poll [default: 1s]
+    #[arg(long, value_name = "DURATION", value_parser = number::interval)]
+    poll_interval: Option<Duration>,
+
+    /// How hard it is tried to keep the order of what fanotify tells
+    #[arg(long, value_enum, value_name = "ORDER", default_value_t = OrderArgument::Eager)]
+    order: OrderArgument,
 
     /// Number of the first watch descriptor of each instance, 1 to 0x7fffffff
     #[arg(long, value_name = "N", value_parser = number::watch_descriptor, allow_negative_numbers = true)]
@@ -267,7 +276,11 @@ struct RestoreArguments {
     missing: MissingArgument,
 
     /// Rebuild in the server at this path
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["source", "next_wd", "limit", "setnextwd", "profile", "trace", "trace_json"])]
+    #[arg(
+        long,
+        value_name = "PATH",
+        conflicts_with_all = ["source", "order", "poll_interval", "next_wd", "limit", "setnextwd", "profile", "trace", "trace_json"]
+    )]
     socket: Option<PathBuf>,
 
     /// How the program's calls come to uinotify, as for `run`
@@ -344,9 +357,9 @@ impl From<RestoreArguments> for restore::Options {
 
 #[derive(Args)]
 struct ServeArguments {
-    /// Where programs find the server, a path of at most 107 bytes
+    /// Where programs find the server, a path of at most 107 bytes; not needed where systemd hands a socket over
     #[arg(long, value_name = "PATH")]
-    socket: PathBuf,
+    socket: Option<PathBuf>,
 
     /// Serve every user's programs (root only), not only your own
     #[arg(long)]
@@ -421,8 +434,8 @@ struct TopArguments {
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 
-    /// Seconds from one look to the next, 0.1 at least
-    #[arg(long, value_name = "SECONDS", value_parser = number::interval, default_value = "1")]
+    /// From one look to the next, such as 200ms or 2s
+    #[arg(long, value_name = "DURATION", value_parser = number::interval, default_value = "1s")]
     interval: Duration,
 }
 
@@ -501,6 +514,16 @@ enum Source {
     Fuse,
     /// Marks of fanotify, without kernel inotify and its limits: all events, but their order is best effort
     Fanotify,
+    /// Looking again and again: for file systems that notify nobody; nothing of opening, reading and closing
+    Poll,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum OrderArgument {
+    /// Events are read as soon as can be; the kernel merges what waits
+    Eager,
+    /// Whoever opens or reads what is watched waits for that, a tenth of a second at most (root only)
+    Strict,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -577,6 +600,12 @@ impl From<EmulatorArguments> for Settings {
                 Source::Inotify => Sources::Inotify,
                 Source::Fuse => Sources::Fuse,
                 Source::Fanotify => Sources::Fanotify,
+                Source::Poll => Sources::Poll,
+            },
+            poll_interval: arguments.poll_interval,
+            order: match arguments.order {
+                OrderArgument::Eager => Order::Eager,
+                OrderArgument::Strict => Order::Strict,
             },
             next_wd: arguments.next_wd,
             limits,
@@ -614,6 +643,10 @@ impl From<RunArguments> for run::Options {
 fn serve(arguments: ServeArguments) -> Result<(), u8> {
     let ready = arguments.ready_fd.map(ready_descriptor).transpose()?;
     let ServeArguments { socket, all_users, emulator, .. } = arguments;
+    if socket.is_none() && !activation::is_offered() {
+        notice("--socket PATH is needed where no service manager hands a socket over");
+        return Err(EXIT_USAGE);
+    }
     serve::serve(serve::Options { settings: emulator.into(), socket, all_users, ready }).map_err(|error| {
         notice(error);
         EXIT_FAILURE

@@ -5,6 +5,7 @@
 //! ([`tree`]), and shows what emulators are doing ([`ps`], [`fdinfo`]). What a checkpointer has
 //! written of instances is shown and changed by [`images`].
 
+mod activation;
 pub mod barrier;
 pub mod checkpoint;
 pub mod cli;

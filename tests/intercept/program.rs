@@ -161,7 +161,8 @@ macro_rules! acts {
     };
 }
 
-type Act = (&'static str, fn() -> Outcome);
+/// What is done, by its name.
+pub(super) type Act = (&'static str, fn() -> Outcome);
 
 /// What each variant of `calls.c` does.
 pub(super) fn acts(program: Program) -> Vec<Act> {

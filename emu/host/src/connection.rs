@@ -5,11 +5,14 @@ use std::time::Instant;
 
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use nix::unistd::geteuid;
+use uinotify_source::poll::Ticket;
 
 /// A connection: at first from a program that wants an instance, then that instance's control connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
     socket: OwnedFd,
+    /// No other one ever has this.
+    pub(crate) number: u64,
     /// When it was made.
     pub(crate) made: Instant,
     /// The instance, once there is one.
@@ -27,6 +30,8 @@ pub(crate) struct Connection {
 pub(crate) struct ControlState {
     /// A line of which more is to come.
     pub(crate) line: Vec<u8>,
+    /// Barriers that what is polled has not passed, each with the id of its line.
+    pub(crate) barriers: Vec<(Ticket, u64)>,
 }
 
 /// Who is at the other end.
@@ -44,10 +49,18 @@ impl Peer {
 }
 
 impl Connection {
-    pub(crate) fn new(socket: OwnedFd, session: Option<u64>) -> Self {
+    pub(crate) fn new(socket: OwnedFd, session: Option<u64>, number: u64) -> Self {
         // A connection without it brings requests of nobody.
         let _ = setsockopt(&socket, sockopt::PassCred, &true);
-        Self { socket, made: Instant::now(), session, last_events: Vec::new(), pieces: Vec::new(), control: None }
+        Self {
+            socket,
+            number,
+            made: Instant::now(),
+            session,
+            last_events: Vec::new(),
+            pieces: Vec::new(),
+            control: None,
+        }
     }
 
     /// The socket, to be closed.

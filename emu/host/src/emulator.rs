@@ -7,6 +7,7 @@ mod description;
 mod inquiries;
 mod intercepted;
 mod marked;
+mod polled;
 mod sessions;
 mod tracing;
 mod trees;
@@ -79,12 +80,14 @@ pub struct Emulator {
     trees: Trees,
     awaited: Option<AwaitedTrees>,
     marked: Option<fanotify::Source>,
+    polled: Polled,
     interception: Option<Interception>,
     /// Where the filter of a program that is about to start is handed over.
     filters: Option<OwnedFd>,
     /// The session of each program's end, by the inode.
     ends: HashMap<u64, u64>,
     connections: Slab<Connection>,
+    connections_made: u64,
     page: Option<SettlePage>,
     closer: Closer,
     inbox: Inbox,
@@ -111,6 +114,7 @@ enum Token {
     Tree(usize),
     Announcements,
     Marked,
+    Polled,
     /// What hands over a filter.
     Filters,
     /// A filter has stopped a call.
@@ -132,9 +136,10 @@ impl Token {
             Self::Tree(index) => (5, index as u64),
             Self::Announcements => (6, 0),
             Self::Marked => (7, 0),
-            Self::Filters => (8, 0),
-            Self::Stopped => (9, 0),
-            Self::Done => (10, 0),
+            Self::Polled => (8, 0),
+            Self::Filters => (9, 0),
+            Self::Stopped => (10, 0),
+            Self::Done => (11, 0),
         };
         index * Self::KINDS + kind
     }
@@ -151,14 +156,16 @@ impl Token {
             5 => Self::Tree(index as usize),
             6 => Self::Announcements,
             7 => Self::Marked,
-            8 => Self::Filters,
-            9 => Self::Stopped,
+            8 => Self::Polled,
+            9 => Self::Filters,
+            10 => Self::Stopped,
             _ => Self::Done,
         }
     }
 }
 
 pub use intercepted::{filters, hand_over};
+use polled::{AnswerTo, Answered, Polled};
 use trees::AwaitedTrees;
 
 impl Emulator {
@@ -166,7 +173,8 @@ impl Emulator {
     ///
     /// # Errors
     ///
-    /// If the kernel has no descriptors or memory left, or does not tell what of a socket is unread; if a trace cannot be written.
+    /// If the kernel has no descriptors or memory left, does not tell what of a socket is unread, or does not give strict order; if a
+    /// trace cannot be written.
     pub fn new(config: Config) -> io::Result<Self> {
         let weights = Weights::measure()?;
         let engine = Engine::new(uinotify_core::Config { profile: config.profile, ..uinotify_core::Config::default() });
@@ -182,10 +190,12 @@ impl Emulator {
             trees: Trees::default(),
             awaited: None,
             marked: None,
+            polled: Polled::default(),
             interception: None,
             filters: None,
             ends: HashMap::new(),
             connections: Slab::new(),
+            connections_made: 0,
             page,
             closer: Closer::start()?,
             inbox: Inbox::new(),
@@ -199,6 +209,7 @@ impl Emulator {
             start_ticks: start_ticks().unwrap_or(0),
         };
         emulator.begin_traces()?;
+        emulator.check_order()?;
         Ok(emulator)
     }
 
@@ -299,6 +310,7 @@ impl Emulator {
                     Token::Tree(index) => self.serve_tree(index),
                     Token::Announcements => self.receive_announcement(),
                     Token::Marked => self.drain_marked(),
+                    Token::Polled => self.drain_polled(),
                     Token::Filters => self.receive_filter(),
                     Token::Stopped => self.serve_stopped(event.events()),
                     Token::Done => self.finish_done(),
@@ -377,7 +389,7 @@ impl Emulator {
             accepted => accepted,
         };
         if let Ok(socket) = accepted {
-            let connection = Connection::new(socket, None);
+            let connection = Connection::new(socket, None, self.connection_number());
             if self.has_room_for(connection.peer().unwrap_or_default()) {
                 self.adopt(connection);
             } else {
@@ -415,6 +427,11 @@ impl Emulator {
     fn undecided(&self, is_meant: impl Fn(Peer) -> bool) -> Vec<usize> {
         let undecided = self.connections.iter().filter(|(_, connection)| connection.session.is_none());
         undecided.filter(|(_, connection)| connection.peer().is_some_and(&is_meant)).map(|(key, _)| key).collect()
+    }
+
+    fn connection_number(&mut self) -> u64 {
+        self.connections_made += 1;
+        self.connections_made
     }
 
     fn adopt(&mut self, connection: Connection) {
@@ -487,8 +504,13 @@ impl Emulator {
             }
             (_, Some(id)) if is_of_instance(request.kind) => {
                 let mut events = Vec::new();
-                let reply = self.answer(id, request, descriptors, &returned, &mut events);
-                self.reply_on_connection(key, &reply, events);
+                match self.answer(id, request, descriptors, &returned, &mut events) {
+                    Answered::Now(reply) => self.reply_on_connection(key, &reply, events),
+                    Answered::Later(ticket) => {
+                        let number = self.connections.get(key).map_or(0, |connection| connection.number);
+                        self.polled.answer_to(ticket, AnswerTo::Connection(key, number));
+                    }
+                }
                 self.vigil.request_served();
                 self.update_interest(id);
             }
@@ -588,13 +610,16 @@ impl Emulator {
                 if request.kind == RequestKind::Settle {
                     request.argument = 0;
                 }
-                let reply = if is_of_instance(request.kind) {
+                let answered = if is_of_instance(request.kind) {
                     self.answer(id, &request, descriptors.collect(), &[], &mut Vec::new())
                 } else {
                     descriptors.for_each(close_apart);
-                    error(Errno::EINVAL)
+                    Answered::Now(error(Errno::EINVAL))
                 };
-                object.send(&reply, &self.relay);
+                match answered {
+                    Answered::Now(reply) => object.send(&reply, &self.relay),
+                    Answered::Later(ticket) => self.polled.answer_to(ticket, AnswerTo::Object(object)),
+                }
                 self.update_interest(id);
             }
             // Whatever a program writes to what it takes for an inotify descriptor is no request, and dropped.
@@ -616,7 +641,7 @@ impl Emulator {
             let _ = frame::send(socket.as_fd(), [&error(Errno::EMFILE).encode(), &[]], &[]);
             return close_apart(socket);
         }
-        let connection = Connection::new(socket, Some(id));
+        let connection = Connection::new(socket, Some(id), self.connection_number());
         let peer = connection.peer().unwrap_or_default();
         let key = self.connections.vacant_key();
         self.adopt(connection);
@@ -736,6 +761,7 @@ mod tests {
             Token::Tree(3),
             Token::Announcements,
             Token::Marked,
+            Token::Polled,
             Token::Filters,
             Token::Stopped,
             Token::Done,

@@ -23,7 +23,6 @@ mod reply;
 mod request;
 mod sink;
 mod slow;
-mod status;
 mod system_call;
 mod ways;
 

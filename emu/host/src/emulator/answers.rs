@@ -8,6 +8,7 @@ use uinotify_source::fuse::may_read;
 use uinotify_source::inotify::KernelWd;
 use uinotify_wire::{REBUILDS, Reply, Request, RequestKind};
 
+use super::polled::Answered;
 use super::{Emulator, say};
 use crate::closer::close_apart;
 use crate::config::{SetNextWd, Sources};
@@ -25,10 +26,12 @@ impl Emulator {
         descriptors: Vec<OwnedFd>,
         returned: &[u8],
         events: &mut Vec<u8>,
-    ) -> Reply {
-        let reply = self.reply_to(id, request, descriptors, returned, events);
-        self.trace_call(id, request, &reply);
-        reply
+    ) -> Answered {
+        let answered = self.reply_to(id, request, descriptors, returned, events);
+        if let Answered::Now(reply) = &answered {
+            self.trace_call(id, request, reply);
+        }
+        answered
     }
 
     fn reply_to(
@@ -38,23 +41,19 @@ impl Emulator {
         mut descriptors: Vec<OwnedFd>,
         returned: &[u8],
         events: &mut Vec<u8>,
-    ) -> Reply {
+    ) -> Answered {
         if request.kind == RequestKind::AddWatch {
             let (objects, others): (Vec<_>, Vec<_>) = descriptors.into_iter().partition(|fd| is_path_only(fd.as_fd()));
-            let added = match objects.first() {
-                Some(object) => {
-                    let added = self.add_watch(id, Sought::new(object.as_fd()), request.word, request.payload);
-                    added.inspect(|wd| self.trace_watch(id, *wd, object.as_fd()))
-                }
+            others.into_iter().for_each(close_apart);
+            // It is closed before the reply: an object that we still hold would outlive its last name, and its IN_DELETE_SELF come late.
+            let added = match objects.into_iter().next() {
+                Some(object) => self.add_watch(id, object, request.word, request.payload),
                 None => Err(self.refused_by_program(request)),
             };
-            // Before the reply: an object that we still hold would outlive its last name, and its IN_DELETE_SELF come late.
-            drop(objects);
-            others.into_iter().for_each(close_apart);
-            return added.map_or_else(error, |wd| Reply::value(wd.0));
+            return added.unwrap_or_else(|errno| Answered::Now(error(errno)));
         }
         let tools = &mut self.tools;
-        let Some(session) = self.sessions.get_mut(&id) else { return error(Errno::EIO) };
+        let Some(session) = self.sessions.get_mut(&id) else { return Answered::Now(error(Errno::EIO)) };
         // All that was asked of the trees has been told by now.
         if matches!(request.kind, RequestKind::Settle | RequestKind::Count) && session.must_ask() {
             let (engine, group) = (&tools.engine, session.group);
@@ -108,7 +107,7 @@ impl Emulator {
             | RequestKind::Control => error(Errno::EINVAL),
         };
         descriptors.into_iter().for_each(close_apart);
-        reply
+        Answered::Now(reply)
     }
 
     /// What a program is to see whose own kernel has refused the path: Linux looks at the mask first.
@@ -128,15 +127,44 @@ impl Emulator {
     }
 
     /// The mask that a call of `inotify_add_watch` gives.
-    fn checked(&self, bits: u32) -> Result<AddMask, Errno> {
+    pub(super) fn checked(&self, bits: u32) -> Result<AddMask, Errno> {
         let mask = AddMask::new(bits).map_err(errno)?;
         mask.check_combination().map_err(errno)?;
         self.config.profile.check(mask).map_err(errno)?;
         Ok(mask)
     }
 
-    /// `inotify_add_watch` for an object, by the path with which it was sought.
-    pub(super) fn add_watch(&mut self, id: u64, sought: Sought<'_>, bits: u32, path: &[u8]) -> Result<Wd, Errno> {
+    /// Whether an object is told of by looking at it.
+    pub(super) fn is_polled(&mut self, object: BorrowedFd<'_>) -> bool {
+        self.trees.find(object).is_none()
+            && match self.config.sources {
+                Sources::Poll => true,
+                Sources::Auto => self.polled.file_systems.silent(object).is_some(),
+                Sources::Inotify | Sources::Fuse | Sources::Fanotify => false,
+            }
+    }
+
+    fn add_watch(&mut self, id: u64, object: OwnedFd, bits: u32, path: &[u8]) -> Result<Answered, Errno> {
+        if self.is_polled(object.as_fd()) {
+            return self.begin_polled_watch(id, object, bits, path).map(Answered::Later);
+        }
+        let added = self.add_watch_at_once(id, Sought::new(object.as_fd()), bits, path);
+        added.map(|wd| Answered::Now(Reply::value(wd.0)))
+    }
+
+    /// `inotify_add_watch` for an object that is not polled, by the path with which it was sought.
+    pub(super) fn add_watch_at_once(
+        &mut self,
+        id: u64,
+        sought: Sought<'_>,
+        bits: u32,
+        path: &[u8],
+    ) -> Result<Wd, Errno> {
+        let added = self.try_add_watch(id, sought, bits, path);
+        added.inspect(|wd| self.trace_watch(id, *wd, sought.object))
+    }
+
+    fn try_add_watch(&mut self, id: u64, sought: Sought<'_>, bits: u32, path: &[u8]) -> Result<Wd, Errno> {
         let mask = self.checked(bits)?;
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
         let group = session.group;
@@ -206,6 +234,7 @@ impl Emulator {
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
         let added = session.add_watch(&mut self.tools, armed, mask, || paths::noted(path, object))?;
         session.end_if_gone(&mut self.tools, added);
+        self.trace_watch(id, added, object);
         Ok(added)
     }
 

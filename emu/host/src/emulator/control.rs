@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
 use serde_json::Value;
+use uinotify_source::poll::Ticket;
 use uinotify_wire::{Reply, Request};
 
 use super::Emulator;
@@ -58,8 +59,28 @@ impl Emulator {
         match command {
             Command::Barrier {} => {
                 self.settle_all();
-                self.answer_control(key, Some(id), Ok(done()));
+                let waits = self.polled.barrier();
+                let control = self.connections.get_mut(key).and_then(|connection| connection.control.as_mut());
+                match (waits, control) {
+                    (Some(ticket), Some(control)) => control.barriers.push((ticket, id)),
+                    _ => self.answer_control(key, Some(id), Ok(done())),
+                }
             }
+        }
+    }
+
+    /// What is polled was looked at, behind these barriers.
+    pub(super) fn pass_barrier(&mut self, passed: Ticket) {
+        let mut answered = Vec::new();
+        for (key, connection) in &mut self.connections {
+            let barriers = connection.control.iter_mut().flat_map(|control| &mut control.barriers);
+            answered.extend(barriers.filter(|(ticket, _)| *ticket == passed).map(|(_, id)| (key, *id)));
+            if let Some(control) = &mut connection.control {
+                control.barriers.retain(|(ticket, _)| *ticket != passed);
+            }
+        }
+        for (key, id) in answered {
+            self.answer_control(key, Some(id), Ok(done()));
         }
     }
 

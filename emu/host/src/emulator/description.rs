@@ -89,7 +89,7 @@ impl Emulator {
                 id: *id,
                 creator_pid: session.creator.pid,
                 owner: session.creator.uid,
-                source: session.source_name().into(),
+                source: session.source_name(),
                 cursor: engine.cursor(session.group).unwrap_or(1),
                 queue_events: engine.queue_len(session.group) as u64,
                 queue_bytes: engine.queue_bytes(session.group) as u64,

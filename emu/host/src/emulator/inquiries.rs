@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use uinotify_core::{Mask, ObjectId, Profile};
 use uinotify_source::fanotify::is_numbered;
+use uinotify_source::poll::{Known, is_polled};
 use uinotify_wire::{LimitFile, Reply, Request, RequestKind};
 
 use super::Emulator;
@@ -50,6 +51,10 @@ impl Emulator {
 
     /// By what people know an object that is observed.
     pub(super) fn shown(&self, object: ObjectId) -> Option<Shown> {
+        if is_polled(object) {
+            let Known { device, inode, handle } = self.polled.known_by(object)?.clone();
+            return Some(Shown { inode, device, handle: handle.unwrap_or_default() });
+        }
         if !is_numbered(object) {
             return self.trees.shown(object);
         }

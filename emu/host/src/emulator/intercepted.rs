@@ -8,11 +8,14 @@ use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socketpair};
 use uinotify_core::Wd;
-use uinotify_intercept::{Answered, Cached, Call, Descriptor, Listener, Notification, Target, resolve_cached};
+use uinotify_intercept::{
+    Answered as Injected, Cached, Call, Descriptor, Listener, Notification, Target, resolve_cached,
+};
 use uinotify_wire::{
     EVENT_HEADER_BYTES, FIONREAD, IOC_GETNEXTWD, IOC_SETNEXTWD, IS_INTERCEPTED, Reply, Request, RequestKind,
 };
 
+use super::polled::{AnswerTo, Answered};
 use super::{Emulator, Token, say};
 use crate::config::{Admission, Sources};
 use crate::connection::Peer;
@@ -170,7 +173,12 @@ impl Emulator {
         }
     }
 
-    fn answer_call(&mut self, target: &Arc<Target>, notification: &Notification, result: Result<i64, Errno>) {
+    pub(super) fn answer_call(
+        &mut self,
+        target: &Arc<Target>,
+        notification: &Notification,
+        result: Result<i64, Errno>,
+    ) {
         if let Some(interception) = &mut self.interception {
             interception.answer(target, notification, result);
         }
@@ -199,19 +207,17 @@ impl Emulator {
         }
         let Some(ids) = target.ids() else { return };
         let peer = Peer { pid: ids.process, uid: ids.owner };
-        let theirs = match self.make_session_with_room(peer, flags) {
-            Ok(theirs) => theirs,
-            Err(errno) => {
-                self.trace_init(peer.pid, u64::from(flags.unsigned_abs()), Err(errno));
-                return self.answer_call(target, notification, Err(errno));
-            }
-        };
+        let made = self.make_session_with_room(peer, flags);
         let id = self.sessions_made;
-        self.trace_init(peer.pid, u64::from(flags.unsigned_abs()), Ok(id));
+        self.trace_init(peer.pid, flags.cast_unsigned().into(), made.as_ref().map(|_| id).map_err(|errno| *errno));
+        let theirs = match made {
+            Ok(theirs) => theirs,
+            Err(errno) => return self.answer_call(target, notification, Err(errno)),
+        };
         let Some(interception) = &mut self.interception else { return };
         match interception.listener.give(notification.id, theirs.as_fd(), flags & libc::IN_CLOEXEC != 0) {
-            Ok(Answered::Returned) => {}
-            Ok(Answered::Left(number)) => interception.leave(target, notification, number.into()),
+            Ok(Injected::Returned) => {}
+            Ok(Injected::Left(number)) => interception.leave(target, notification, number.into()),
             Err(errno) => {
                 self.close_session(id);
                 return self.answer_call(target, notification, Err(errno));
@@ -367,7 +373,10 @@ impl Emulator {
     }
 
     fn ask(&mut self, id: u64, request: &Request<'_>) -> Result<i64, Errno> {
-        let reply = self.answer(id, request, Vec::new(), &[], &mut Vec::new());
+        let Answered::Now(reply) = self.answer(id, request, Vec::new(), &[], &mut Vec::new()) else {
+            // Only what brings an object is answered later.
+            return Err(Errno::EIO);
+        };
         match reply.errno {
             0 => Ok(reply.value.into()),
             errno => Err(Errno::from_raw(errno.cast_signed())),
@@ -436,7 +445,7 @@ impl Emulator {
             Sources::Auto | Sources::Inotify => {
                 self.sessions.get_mut(&id).and_then(|session| session.kernel_for_thread())
             }
-            Sources::Fuse | Sources::Fanotify => None,
+            Sources::Fuse | Sources::Fanotify | Sources::Poll => None,
         };
         // What the mask alone forbids is nothing to be watched on the way.
         let kernel = kernel.filter(|_| self.accepts(mask));
@@ -469,13 +478,16 @@ impl Emulator {
                 let Some(interception) = &mut self.interception else { return };
                 interception.remember_mount(at, is_plain);
                 match armed {
-                    Some(armed) if armed != Err(Errno::ENOSPC) && self.trees.find(object.as_fd()).is_none() => {
+                    Some(armed) if armed != Err(Errno::ENOSPC) && self.is_of_kernel(id, object.as_fd()) => {
                         // It is watched, whether or not anybody waits for it.
-                        let path = path.to_bytes();
-                        let added = self.add_armed_watch(id, object.as_fd(), armed, mask, path);
-                        self.finish_watch(id, &target, &notification, (mask, path), object, added);
+                        let added = self.add_armed_watch(id, object.as_fd(), armed, mask, path.to_bytes());
+                        drop(object);
+                        self.answer_watch(id, &target, &notification, (mask, path.to_bytes()), added);
                     }
-                    _ if is_waiting => {
+                    armed if is_waiting => {
+                        if let (Some(Ok(armed)), Some(session)) = (armed, self.sessions.get(&id)) {
+                            session.disarm(&self.tools.engine, armed);
+                        }
                         self.watch_object(id, &target, &notification, (mask, path.to_bytes()), object, false);
                     }
                     _ => {}
@@ -483,6 +495,11 @@ impl Emulator {
             }
         }
         self.update_interest(id);
+    }
+
+    /// Whether it is the kernel's inotify that tells of an object.
+    fn is_of_kernel(&mut self, id: u64, object: BorrowedFd<'_>) -> bool {
+        self.trees.find(object).is_none() && !self.is_polled(object) && !self.is_marked_by(id, object)
     }
 
     fn watch_object(
@@ -494,26 +511,29 @@ impl Emulator {
         object: OwnedFd,
         is_plain_folder: bool,
     ) {
+        if self.is_polled(object.as_fd()) {
+            return match self.begin_polled_watch(id, object, mask, path) {
+                Ok(ticket) => {
+                    self.polled.answer_to(ticket, AnswerTo::Stopped(Arc::clone(target), *notification));
+                }
+                Err(errno) => self.answer_call(target, notification, Err(errno)),
+            };
+        }
         let sought = Sought { object: object.as_fd(), is_plain_folder };
-        let added = self.add_watch(id, sought, mask, path);
-        self.finish_watch(id, target, notification, (mask, path), object, added);
+        let added = self.add_watch_at_once(id, sought, mask, path);
+        // Before the answer: an object that we still hold would outlive its last name, and its IN_DELETE_SELF come late.
+        drop(object);
+        self.answer_watch(id, target, notification, (mask, path), added);
     }
 
-    /// Answers `inotify_add_watch`.
-    fn finish_watch(
+    fn answer_watch(
         &mut self,
         id: u64,
         target: &Arc<Target>,
         notification: &Notification,
         (mask, path): (u32, &[u8]),
-        object: OwnedFd,
         added: Result<Wd, Errno>,
     ) {
-        if let Ok(wd) = added {
-            self.trace_watch(id, wd, object.as_fd());
-        }
-        // Before the answer: an object that we still hold would outlive its last name, and its IN_DELETE_SELF come late.
-        drop(object);
         let request = Request { kind: RequestKind::AddWatch, argument: 0, word: mask, payload: path };
         self.trace_call(id, &request, &added.map_or_else(error, |wd| Reply::value(wd.0)));
         self.answer_call(target, notification, added.map(|wd| wd.0.into()));

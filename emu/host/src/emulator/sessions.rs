@@ -112,7 +112,7 @@ impl Emulator {
         match self.config.sources {
             Sources::Auto => !shows_trees,
             Sources::Inotify => true,
-            Sources::Fuse | Sources::Fanotify => false,
+            Sources::Fuse | Sources::Fanotify | Sources::Poll => false,
         }
     }
 

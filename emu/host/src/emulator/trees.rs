@@ -8,6 +8,7 @@ use nix::sys::epoll::EpollFlags;
 use uinotify_core::{FsEvent, ObjectId};
 use uinotify_source::fanotify::is_numbered;
 use uinotify_source::fuse::{Device, MountNumber, Served};
+use uinotify_source::poll::is_polled;
 
 use super::{Emulator, Token, say};
 use crate::announcement;
@@ -84,6 +85,7 @@ impl Emulator {
     /// Handles all that was asked of the trees by system calls that have returned, so that their events are queued.
     pub(super) fn settle_observed(&mut self) {
         self.drain_marked();
+        self.drain_polled();
         if self.trees.is_empty() {
             return;
         }
@@ -132,6 +134,10 @@ impl Emulator {
         for object in std::mem::take(&mut self.tools.unwatched) {
             if is_numbered(object) {
                 self.unmark(object);
+            } else if is_polled(object) {
+                if !self.tools.engine.is_watched(object) {
+                    self.polled.unwatch(object);
+                }
             } else {
                 self.trees.let_go(object);
             }

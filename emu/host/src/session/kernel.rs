@@ -152,10 +152,7 @@ impl Session {
         let added = match engine.add_watch(self.group, object(kernel), mask) {
             Ok(added) => added,
             Err(refusal) => {
-                if engine.watch_of(self.group, object(kernel)).is_none() {
-                    // Its IN_IGNORED finds no watch.
-                    let _ = self.kernel_unwatch(object(kernel));
-                }
+                self.disarm(engine, kernel);
                 return Err(errno(refusal));
             }
         };
@@ -204,6 +201,14 @@ impl Session {
             return Err(Errno::EEXIST);
         }
         source.watch(watched, bits & !libc::IN_MASK_CREATE)
+    }
+
+    /// What was set up for an object that another source tells of.
+    pub(crate) fn disarm(&self, engine: &Engine, armed: KernelWd) {
+        if engine.watch_of(self.group, object(armed)).is_none() {
+            // Its IN_IGNORED finds no watch.
+            let _ = self.kernel_unwatch(object(armed));
+        }
     }
 
     pub(super) fn kernel_unwatch(&self, watched: ObjectId) -> Result<(), Errno> {
