@@ -41,12 +41,13 @@ int main(int count, char **words) {
     take(fd, buffer, 100);
     take(fd, buffer, 0);
     touch("a name of some length, for the first event");
-    int waiting = 0;
-    printf("there is: %d %d\n", ioctl(fd, FIONREAD, &waiting), waiting);
+    int waiting = 0, result = ioctl(fd, FIONREAD, &waiting);
+    printf("there is: %d %d\n", result, waiting);
     take(fd, buffer, 0);
     take(fd, buffer, 16);
     take(fd, buffer, 63);
-    printf("still there: %d %d\n", ioctl(fd, FIONREAD, &waiting), waiting);
+    result = ioctl(fd, FIONREAD, &waiting);
+    printf("still there: %d %d\n", result, waiting);
     take(fd, buffer, 64);
     touch("one");
     chmod("one", 0600);
