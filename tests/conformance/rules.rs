@@ -151,6 +151,7 @@ fn differences_have_rows() -> Result<(), Failed> {
     let mut asserted: BTreeSet<&str> =
         cases().iter().flat_map(|case| &case.asserted).map(|asserted| asserted.id).collect();
     asserted.extend(crate::fuse::DIFFERENT.iter().map(|(_, id, _)| id));
+    asserted.extend(crate::polled::DIFFERENT.iter().map(|(_, id, _)| id));
     if asserted.is_empty() {
         return Ok(());
     }

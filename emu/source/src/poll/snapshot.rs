@@ -409,7 +409,10 @@ impl Volume {
                     let place = Some(Place { directory: into.directory, name: entry.name.clone() });
                     taking.changes.altered.push(Altered { object, place, old, new });
                 }
-                entry.look = Some(new);
+                // Memory that is only read stays in more caches.
+                if new != old {
+                    entry.look = Some(new);
+                }
             }
             (Seen::This(new), before) => {
                 let before = before.map(|_| self.spot(into, entry));
@@ -459,7 +462,7 @@ impl Volume {
         loop {
             // Whatever was found may lead to others.
             let before = taking.missing.len();
-            for id in self.from_above(&taking.missing) {
+            for id in self.highest_first(&taking.missing) {
                 taking.missing.remove(&id);
                 self.look_where_it_stands(id, taking);
             }
@@ -468,7 +471,7 @@ impl Volume {
                 continue;
             }
             let mut has_found = self.find_where_listed(taking);
-            for id in self.from_above(&taking.missing) {
+            for id in self.highest_first(&taking.missing) {
                 if has_found {
                     break;
                 }
@@ -490,15 +493,15 @@ impl Volume {
             lost.into_iter().for_each(|id| self.empty(id, taking));
             self.move_to_where_they_came(taking);
         }
-        let mut lost = self.from_above(&std::mem::take(&mut taking.missing));
+        let mut lost = self.highest_first(&std::mem::take(&mut taking.missing));
         lost.reverse();
         for id in lost {
             self.lose(id, taking);
         }
     }
 
-    /// Those above others first.
-    fn from_above(&self, ids: &BTreeSet<ObjectId>) -> Vec<ObjectId> {
+    /// Those with fewer directories above them first.
+    fn highest_first(&self, ids: &BTreeSet<ObjectId>) -> Vec<ObjectId> {
         let mut ids: Vec<_> = ids.iter().map(|id| (self.catalogue.depth(*id), *id)).collect();
         ids.sort_unstable();
         ids.into_iter().map(|(_, id)| id).collect()
