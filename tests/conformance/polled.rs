@@ -273,8 +273,15 @@ fn on_all() -> BoxedStrategy<Operation> {
 
 /// As well links. What is done to an object with several is told under all of them.
 fn on_links() -> BoxedStrategy<Operation> {
+    // What is told of other names would end a watch as well.
+    let on_names = on_names().prop_map(|operation| match operation {
+        Operation::AddWatch { descriptor, path, mask } => {
+            Operation::AddWatch { descriptor, path, mask: mask & !libc::IN_ONESHOT }
+        }
+        operation => operation,
+    });
     prop_oneof![
-        4 => on_names(),
+        4 => on_names,
         1 => (name(), name()).prop_map(|(from, to)| link(from, to)),
         1 => name().prop_map(|to| link("u/a", to)),
     ]
