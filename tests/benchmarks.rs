@@ -54,6 +54,7 @@ const WRITER: &str = "--writer";
 const ORDINARY: &str = "--ordinary";
 const MEMORY: &str = "--memory";
 const MARKED: &str = "--marked";
+const ROUNDS: &str = "--rounds";
 
 /// Where the emulator's events come from.
 const SOURCE: &str = "UINOTIFY_BENCHMARK_SOURCE";
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         }
         [MEMORY, root, extent] => memory::main(Path::new(root), Extent::parse(extent)),
         [MARKED, extent] => marked::main(Extent::parse(extent)),
+        [ROUNDS, folder, count] => marked::act(Path::new(folder), count.parse().expect("a number")),
         [WRITER, root] => writer::main(Path::new(root)),
         [ORDINARY, place] => ordinary::main(place == "shim"),
         _ => return coordinate(&words),

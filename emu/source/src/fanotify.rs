@@ -22,3 +22,4 @@ pub use marks::MarkKind;
 pub use records::{End, Identifier, Information, Record, Records};
 pub use source::{Marked, Options, Source, Volumes, is_numbered};
 pub use tree::UNWATCHED;
+pub use volume::Tally;
