@@ -151,11 +151,8 @@ fn differences_have_rows() -> Result<(), Failed> {
     let mut asserted: BTreeSet<&str> =
         cases().iter().flat_map(|case| &case.asserted).map(|asserted| asserted.id).collect();
     asserted.extend(crate::fuse::DIFFERENT.iter().map(|(_, id, _)| id));
-<<<<<<< HEAD
     asserted.extend(crate::fanotify::ids());
-=======
     asserted.extend(crate::polled::DIFFERENT.iter().map(|(_, id, _)| id));
->>>>>>> poll
     if asserted.is_empty() {
         return Ok(());
     }
