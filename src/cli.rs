@@ -6,19 +6,20 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use uinotify_host::trace::{TraceFile, TraceForm};
-use uinotify_host::{LimitOverrides, Mode, Profile, SetNextWd, Sources};
+use uinotify_host::{LimitOverrides, Mode, Order, Profile, SetNextWd, Sources};
 
 use crate::notice::notice;
 use crate::run::EXIT_OWN_ERROR;
 use crate::settings::Settings;
 use crate::tree::Tree;
 use crate::{
-    barrier, checkpoint, conform, criu, cursor, doctor, dump, emulate, env, faults, fdinfo, images, inject, log,
-    manual, mount, number, process, ps, restore, run, serve, shim_file, wait,
+    activation, barrier, checkpoint, conform, criu, cursor, doctor, dump, emulate, env, faults, fdinfo, images, inject,
+    log, manual, mount, number, process, ps, restore, run, serve, shim_file, top, trace, wait,
 };
 
 /// Exit status of a command other than `run` that has failed.
@@ -44,6 +45,10 @@ enum Command {
     /// The exit status is the program's; 128+N if it died of signal N; 127 if it was not found, 126 if it could not be
     /// executed, 125 if uinotify itself failed.
     Run(RunArguments),
+    /// Run a program, and show each call that it makes to inotify and each event, as they happen
+    ///
+    /// Behind the last line stands a summary. The exit status is that of `run`.
+    Trace(TraceArguments),
     /// Serve the inotify instances of many programs, until SIGTERM or Ctrl-C
     Serve(ServeArguments),
     /// Print what puts the programs of a shell under a server: eval "$(uinotify env --socket PATH)"
@@ -65,6 +70,8 @@ enum Command {
     ///
     /// Without --socket it is asked of the emulator that UINOTIFY_SOCKET names, or of all emulators of this user.
     Barrier(BarrierArguments),
+    /// Show the same as it changes: instances, what happens in them a second, and their queues
+    Top(TopArguments),
     /// Have something happen to a path, as far as programs under an emulator are told
     Inject(inject::Arguments),
     /// Wait until somebody watches a path: for tests, instead of sleeping
@@ -120,6 +127,15 @@ struct EmulatorArguments {
     /// Where file-system events come from
     #[arg(long, value_enum, value_name = "SOURCE", default_value_t = Source::Auto)]
     source: Source,
+
+    /// From one look at what is polled to the next, such as 200ms, 1s, 2m: what is on a file system that notifies nobody, or all with
+    /// --source poll [default: 1s]
+    #[arg(long, value_name = "DURATION", value_parser = number::interval)]
+    poll_interval: Option<Duration>,
+
+    /// How hard it is tried to keep the order of what fanotify tells
+    #[arg(long, value_enum, value_name = "ORDER", default_value_t = OrderArgument::Eager)]
+    order: OrderArgument,
 
     /// Number of the first watch descriptor of each instance, 1 to 0x7fffffff
     #[arg(long, value_name = "N", value_parser = number::watch_descriptor, allow_negative_numbers = true)]
@@ -180,6 +196,31 @@ struct RunArguments {
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
+}
+
+#[derive(Args)]
+struct TraceArguments {
+    /// Write the lines to FILE, and not to standard error
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// JSON lines (docs/trace.md)
+    #[arg(long)]
+    json: bool,
+
+    /// Draw the run: calls and events over time, watch by watch, and the queues with their limits. One page of HTML
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+
+    #[command(flatten)]
+    run: RunArguments,
+}
+
+impl From<TraceArguments> for trace::Options {
+    fn from(arguments: TraceArguments) -> Self {
+        let TraceArguments { output, json, report, run } = arguments;
+        Self { output, json, report, ..Self::new(run.into()) }
+    }
 }
 
 #[derive(Args)]
@@ -249,7 +290,11 @@ struct RestoreArguments {
     missing: MissingArgument,
 
     /// Rebuild in the server at this path
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["source", "next_wd", "limit", "setnextwd", "profile", "trace", "trace_json"])]
+    #[arg(
+        long,
+        value_name = "PATH",
+        conflicts_with_all = ["source", "order", "poll_interval", "next_wd", "limit", "setnextwd", "profile", "trace", "trace_json"]
+    )]
     socket: Option<PathBuf>,
 
     #[command(flatten)]
@@ -311,9 +356,9 @@ impl From<RestoreArguments> for restore::Options {
 
 #[derive(Args)]
 struct ServeArguments {
-    /// Where programs find the server, a path of at most 107 bytes
+    /// Where programs find the server, a path of at most 107 bytes; not needed where systemd hands a socket over
     #[arg(long, value_name = "PATH")]
-    socket: PathBuf,
+    socket: Option<PathBuf>,
 
     /// Serve every user's programs (root only), not only your own
     #[arg(long)]
@@ -380,6 +425,17 @@ struct EmulateArguments {
     /// Takes the address, and ends with the program
     #[arg(long, value_name = "N")]
     ready_fd: RawFd,
+}
+
+#[derive(Args)]
+struct TopArguments {
+    /// Ask only the server at this path
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+
+    /// From one look to the next, such as 200ms or 2s
+    #[arg(long, value_name = "DURATION", value_parser = number::interval, default_value = "1s")]
+    interval: Duration,
 }
 
 #[derive(Args)]
@@ -459,6 +515,16 @@ enum Source {
     Fanotify,
     /// No file system: everything can be watched, and nothing happens but what `uinotify inject` says
     Script,
+    /// Looking again and again: for file systems that notify nobody; nothing of opening, reading and closing
+    Poll,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum OrderArgument {
+    /// Events are read as soon as can be; the kernel merges what waits
+    Eager,
+    /// Whoever opens or reads what is watched waits for that, a tenth of a second at most (root only)
+    Strict,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -536,6 +602,12 @@ impl From<EmulatorArguments> for Settings {
                 Source::Fuse => Sources::Fuse,
                 Source::Fanotify => Sources::Fanotify,
                 Source::Script => Sources::Script,
+                Source::Poll => Sources::Poll,
+            },
+            poll_interval: arguments.poll_interval,
+            order: match arguments.order {
+                OrderArgument::Eager => Order::Eager,
+                OrderArgument::Strict => Order::Strict,
             },
             next_wd: arguments.next_wd,
             limits,
@@ -574,6 +646,10 @@ impl From<RunArguments> for run::Options {
 fn serve(arguments: ServeArguments) -> Result<(), u8> {
     let ready = arguments.ready_fd.map(ready_descriptor).transpose()?;
     let ServeArguments { socket, all_users, emulator, .. } = arguments;
+    if socket.is_none() && !activation::is_offered() {
+        notice("--socket PATH is needed where no service manager hands a socket over");
+        return Err(EXIT_USAGE);
+    }
     serve::serve(serve::Options { settings: emulator.into(), socket, all_users, ready }).map_err(|error| {
         notice(error);
         EXIT_FAILURE
@@ -657,6 +733,7 @@ pub fn main() -> ExitCode {
                 ExitCode::from(error.exit_status())
             }
         },
+        Command::Trace(arguments) => status_or_own_error(trace::run(arguments.into())),
         Command::Serve(arguments) => serve(arguments).map_or_else(ExitCode::from, |()| ExitCode::SUCCESS),
         Command::Library => exit_code(library()),
         Command::Emulate(arguments) => emulate(&arguments).map_or_else(ExitCode::from, |()| ExitCode::SUCCESS),
@@ -664,6 +741,7 @@ pub fn main() -> ExitCode {
         Command::Mount(arguments) => exit_code(mount::mount(&arguments.into())),
         Command::Umount(arguments) => exit_code(mount::unmount(&arguments.point, arguments.lazy)),
         Command::Ps(arguments) => exit_code(ps::ps(arguments.json, arguments.socket.as_deref())),
+        Command::Top(arguments) => exit_code(top::top(arguments.socket.as_deref(), arguments.interval)),
         Command::Barrier(arguments) => exit_code(barrier::barrier(arguments.socket.as_deref())),
         Command::Inject(arguments) => exit_code(inject::inject(&arguments)),
         Command::Wait(arguments) => exit_code(wait::wait(&arguments)),

@@ -5,6 +5,7 @@
 //! ([`tree`]), and shows what emulators are doing ([`ps`], [`fdinfo`]). What a checkpointer has
 //! written of instances is shown and changed by [`images`].
 
+mod activation;
 pub mod barrier;
 pub mod checkpoint;
 pub mod cli;
@@ -39,5 +40,7 @@ pub mod settings;
 pub mod shim_file;
 mod socket;
 pub mod testbed;
+pub mod top;
+pub mod trace;
 pub mod tree;
 pub mod wait;

@@ -1,5 +1,8 @@
 //! Numbers of the command line: decimal, or hexadecimal after `0x`.
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 /// Reads a watch descriptor: 1 to 0x7fffffff, the range that `INOTIFY_IOC_SETNEXTWD` takes.
 ///
 /// # Errors
@@ -29,6 +32,16 @@ pub fn count(text: &str) -> Result<u64, String> {
     parse(text).ok_or_else(|| "a number of steps is 0 or more".to_owned())
 }
 
+/// Reads the time from one look at what is polled to the next: 10 ms to a day.
+///
+/// # Errors
+/// A sentence that says what it has to be, when `text` is no such duration.
+pub fn interval(text: &str) -> Result<Duration, String> {
+    const RANGE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(24 * 3600);
+    let interval = humantime::parse_duration(text).ok().filter(|interval| RANGE.contains(interval));
+    interval.ok_or_else(|| "an interval is a duration from 10ms to 1day, such as 200ms, 1s or 2m".to_owned())
+}
+
 /// Shows a watch descriptor in decimal, as a program sees it, and above 0xffff in hexadecimal too, as
 /// `/proc/PID/fdinfo` shows it.
 #[must_use]
@@ -51,6 +64,15 @@ fn parse(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn intervals_have_units_and_bounds() {
+        assert_eq!(interval("200ms"), Ok(Duration::from_millis(200)));
+        assert_eq!(interval("1m 30s"), Ok(Duration::from_secs(90)));
+        for refused in ["", "1", "0s", "9ms", "2days", "-1s", "x"] {
+            assert!(interval(refused).is_err(), "{refused:?} was taken");
+        }
+    }
 
     #[test]
     fn watch_descriptors_are_one_to_int_max() {

@@ -23,12 +23,31 @@ use crate::socket::TOKEN_SEPARATOR;
 /// # Errors
 /// Standard output cannot be written, or an emulator that is there did not answer; the others are printed first. None is at `socket`.
 pub fn ps(json: bool, socket: Option<&Path>) -> anyhow::Result<()> {
+    let (emulators, silent) = all(socket)?;
+    for (socket, error) in &silent {
+        notice(format_args!("{}: the emulator does not answer: {error}", socket.display()));
+    }
+    print(&emulators, json)?;
+    if !silent.is_empty() {
+        bail!("{} of the emulators did not answer", silent.len());
+    }
+    Ok(())
+}
+
+/// Emulators that do not answer, and why.
+type Silent = Vec<(PathBuf, io::Error)>;
+
+/// What [`ps`] prints, and who is missing.
+///
+/// # Errors
+/// None is at `socket`.
+pub(crate) fn all(socket: Option<&Path>) -> anyhow::Result<(Vec<EmulatorStatus>, Silent)> {
     let mut emulators = Vec::new();
+    let mut silent = Vec::new();
     if let Some(socket) = socket {
         emulators.push(ask(socket).with_context(|| format!("no server answers at {}", socket.display()))?);
-        return print(&emulators, json);
+        return Ok((emulators, silent));
     }
-    let mut silent = 0;
     let in_folders = sockets();
     if let Some(socket) = socket_of_environment().filter(|socket| !in_folders.contains(socket)) {
         // It may be another user's, who does not tell, or long gone.
@@ -42,18 +61,11 @@ pub fn ps(json: bool, socket: Option<&Path>) -> anyhow::Result<()> {
                 let _ = fs::remove_file(&socket);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                notice(format_args!("{}: the emulator does not answer: {error}", socket.display()));
-                silent += 1;
-            }
+            Err(error) => silent.push((socket, error)),
         }
     }
     emulators.sort_by_key(|emulator| emulator.pid);
-    print(&emulators, json)?;
-    if silent > 0 {
-        bail!("{silent} of the emulators did not answer");
-    }
-    Ok(())
+    Ok((emulators, silent))
 }
 
 fn print(emulators: &[EmulatorStatus], json: bool) -> anyhow::Result<()> {
@@ -99,7 +111,7 @@ pub(crate) fn sockets() -> Vec<PathBuf> {
         .collect()
 }
 
-fn creator_name(pid: i32) -> Option<String> {
+pub(crate) fn creator_name(pid: i32) -> Option<String> {
     let name = fs::read(format!("/proc/{pid}/comm")).ok()?;
     Some(String::from_utf8_lossy(&name).trim_end_matches('\n').to_owned())
 }
@@ -151,7 +163,7 @@ fn show_group(text: &mut String, emulator: i32, group: &GroupStatus, creator: &s
 }
 
 /// A mask by the names of inotify(7) without their `IN_`; bits without a name in hexadecimal.
-fn show_mask(mask: u32) -> String {
+pub(crate) fn show_mask(mask: u32) -> String {
     let mut rest = Mask::from_bits_retain(mask);
     let mut names = Vec::new();
     if rest.contains(Mask::IN_ALL_EVENTS) {
@@ -167,7 +179,7 @@ fn show_mask(mask: u32) -> String {
 }
 
 /// Names come from other programs: a line break or an escape sequence in one must not reach the terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::new();
     for character in text.chars() {
         if character.is_control() {
@@ -194,6 +206,9 @@ mod tests {
             cursor: 3,
             queue_events: 2,
             queue_bytes: 48,
+            events_queued: 0,
+            events_merged: 0,
+            events_lost: 0,
             limits: LimitsStatus { watches_max: 8, instances_max: 1, queue_events_max: 16 },
             watches: watches
                 .iter()

@@ -83,7 +83,7 @@ pub fn run(options: &Options) -> anyhow::Result<u8> {
                 trees: Vec::new(),
                 command: options.command.clone(),
             };
-            match run::run_prepared(&under, Some(&mut prepare)) {
+            match run::run_prepared(&under, Some(&mut prepare), None) {
                 Err(run::RunError::Prepare(error)) => Err(error),
                 Err(error) => {
                     notice(&error);

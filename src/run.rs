@@ -173,14 +173,21 @@ pub type Prepare<'a> = &'a mut dyn FnMut(&EmulatorAddress<'_>) -> anyhow::Result
 /// # Errors
 /// [`RunError`]: the program was not started.
 pub fn run(options: &Options) -> Result<u8, RunError> {
-    run_prepared(options, None)
+    run_prepared(options, None, None)
 }
+
+/// Has its turn when the program has ended, and the emulator at the address is still there.
+pub type Finish<'a> = &'a mut dyn FnMut(&EmulatorAddress<'_>);
 
 /// As [`run`], for a program that is handed what `prepare` makes. Without a program the emulator ends when that is made.
 ///
 /// # Errors
 /// [`RunError`]: the program was not started.
-pub fn run_prepared(options: &Options, prepare: Option<Prepare<'_>>) -> Result<u8, RunError> {
+pub fn run_prepared(
+    options: &Options,
+    prepare: Option<Prepare<'_>>,
+    finish: Option<Finish<'_>>,
+) -> Result<u8, RunError> {
     let inherited = Inherited::take().map_err(RunError::system("read the signal mask"))?;
     if nested::is_emulated() {
         return Err(RunError::system("execute /proc/self/exe again")(nested::execute_again(&inherited)));
@@ -217,7 +224,12 @@ pub fn run_prepared(options: &Options, prepare: Option<Prepare<'_>>) -> Result<u
         .map_err(|error| error.into_run_error(name.clone(), found))?;
     drop((sandbox, handed));
     process::let_go_of_descriptors(&[signals.descriptor(), emulator.lifeline()]);
-    supervise(program, emulator, &signals)
+    let mut emulator = Some(emulator);
+    let status = supervise(program, &mut emulator, &signals)?;
+    if let (Some(finish), Some(_)) = (finish, &emulator) {
+        finish(&EmulatorAddress { socket: &socket_path, token: &token });
+    }
+    Ok(status)
 }
 
 /// Says when the shim cannot reach the program; returns whether there is a program at all.
@@ -239,8 +251,7 @@ fn config(options: &Options, token: [u8; 16]) -> Config {
 }
 
 /// Forwards signals until the program ends.
-fn supervise(program: Pid, emulator: EmulatorProcess, signals: &Signals) -> Result<u8, RunError> {
-    let mut emulator = Some(emulator);
+fn supervise(program: Pid, emulator: &mut Option<EmulatorProcess>, signals: &Signals) -> Result<u8, RunError> {
     loop {
         let signal = signals.next().map_err(RunError::system("wait for signals"))?;
         if signal.ssi_signo != libc::SIGCHLD as u32 {
@@ -253,7 +264,7 @@ fn supervise(program: Pid, emulator: EmulatorProcess, signals: &Signals) -> Resu
         match process::exit_status_now(program) {
             Ok(Some(status)) => {
                 // One that was killed has left its socket.
-                emulator.iter().for_each(|emulator| _ = emulator.has_ended());
+                let _ = emulator.take_if(|emulator| emulator.has_ended());
                 return Ok(status);
             }
             Ok(None) => {}

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use nix::errno::Errno;
@@ -16,16 +16,16 @@ use uinotify_host::{Admission, Emulator, Lifetime};
 use crate::inherited::{Inherited, disposition};
 use crate::notice::notice;
 use crate::settings::Settings;
-use crate::socket::{NoSocket, Socket};
-use crate::{nested, process};
+use crate::socket::Socket;
+use crate::{activation, nested, process};
 
 /// What `uinotify serve` is told.
 #[derive(Debug)]
 pub struct Options {
     /// The emulator's settings.
     pub settings: Settings,
-    /// Where programs find it.
-    pub socket: PathBuf,
+    /// Where programs find it, unless a service manager has handed its socket over.
+    pub socket: Option<PathBuf>,
     /// Serve every user, and not the own one only.
     pub all_users: bool,
     /// Takes a newline once programs can connect, and is closed then.
@@ -68,11 +68,9 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
     }
     // Before there is a thread, so that every thread has it.
     let ending = Ending::block().map_err(cannot("wait for signals"))?;
-    let path = std::path::absolute(&options.socket)
-        .map_err(|error| ServeError(format!("cannot serve at {}: {error}", options.socket.display())))?;
     let (admission, mode) = if options.all_users { (Admission::AllUsers, 0o666) } else { (Admission::OwnUser, 0o600) };
-    let mut socket = Socket::bind_at(path.clone(), mode)
-        .map_err(|error: NoSocket| ServeError(format!("cannot serve at {}: {error}", path.display())))?;
+    let mut socket = place(options.socket.as_deref(), mode)?;
+    let path = socket.path().to_owned();
     // A folder that is in use cannot be unmounted.
     chdir("/").map_err(cannot("go to the root folder"))?;
     process::raise_descriptor_limit();
@@ -91,6 +89,24 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
         let _ = File::from(ready).write_all(b"\n");
     }
     emulator.serve(&listeners, lifeline.as_fd()).map_err(cannot("go on serving"))
+}
+
+/// The socket at which programs find the server.
+fn place(path: Option<&Path>, mode: u32) -> Result<Socket, ServeError> {
+    match (activation::take().map_err(ServeError)?, path) {
+        (Some(listener), None) => {
+            Socket::handed_over(listener).map_err(|error| ServeError(format!("cannot serve: {error}")))
+        }
+        (Some(_), Some(_)) => {
+            Err(ServeError("a socket was handed over: leave --socket out, or start the server without one".to_owned()))
+        }
+        (None, None) => Err(ServeError("no path was given, and no socket handed over".to_owned())),
+        (None, Some(path)) => {
+            let cannot = |error: &dyn fmt::Display| ServeError(format!("cannot serve at {}: {error}", path.display()));
+            let path = std::path::absolute(path).map_err(|error| cannot(&error))?;
+            Socket::bind_at(path, mode).map_err(|error| cannot(&error))
+        }
+    }
 }
 
 /// The signals that end the server, blocked.

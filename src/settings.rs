@@ -1,7 +1,9 @@
 //! What an emulator is told on the command line.
 
+use std::time::Duration;
+
 use uinotify_host::fault::FaultPlan;
-use uinotify_host::{Admission, Config, Lifetime, LimitOverrides, Mode, Profile, SetNextWd, Sources};
+use uinotify_host::{Admission, Config, Lifetime, LimitOverrides, Mode, Order, Profile, SetNextWd, Sources};
 
 use uinotify_host::trace::TraceFile;
 
@@ -13,6 +15,10 @@ use crate::number::show_watch_descriptor;
 pub struct Settings {
     /// Where events may come from.
     pub sources: Sources,
+    /// How often to look at what is polled; every second if not given.
+    pub poll_interval: Option<Duration>,
+    /// How hard it is tried to keep the order of what fanotify tells.
+    pub order: Order,
     /// How much of what is done to trees that are shown is seen.
     pub mode: Mode,
     /// The cursor of each new group, 1 to 0x7fffffff; 1 if not given.
@@ -49,6 +55,8 @@ impl Settings {
             profile,
             traces: self.traces.clone(),
             sources: self.sources,
+            poll_interval: self.poll_interval,
+            order: self.order,
             mode: self.mode,
             admission,
             lifetime,
@@ -65,9 +73,13 @@ impl Settings {
             Sources::Fuse => "source fuse",
             Sources::Fanotify => "source fanotify",
             Sources::Script => "source script",
+            Sources::Poll => "source poll",
         });
         if self.profile == Some(Profile::El7) {
             notice("profile el7");
+        }
+        if self.order == Order::Strict {
+            notice("order strict");
         }
         notice(format_args!(
             "limits watches={} instances={} queue={}",

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, setsockopt, socket,
-    sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockname, getsockopt, listen, setsockopt,
+    socket, sockopt,
 };
 use nix::unistd::geteuid;
 
@@ -60,6 +60,7 @@ pub(crate) enum NoSocket {
     Served(Option<u32>),
     OfAnother,
     NameTaken,
+    Nameless,
     System(io::Error),
 }
 
@@ -83,6 +84,7 @@ impl fmt::Display for NoSocket {
                 "a process listens at this name in the abstract name space, though not at the path; \
                  end it, or choose another path",
             ),
+            Self::Nameless => formatter.write_str("the socket that was handed over has no path"),
             Self::System(error) => error.fmt(formatter),
         }
     }
@@ -141,6 +143,19 @@ impl Socket {
             Errno::ENOENT => NoSocket::NoFolder,
             errno => errno.into(),
         })
+    }
+
+    /// The socket of a service manager, who has made its path and will unlink it.
+    pub(crate) fn handed_over(listener: OwnedFd) -> Result<Self, NoSocket> {
+        let address: UnixAddr = getsockname(listener.as_raw_fd())?;
+        let path = address.path().ok_or(NoSocket::Nameless)?.to_owned();
+        let abstract_name = match bound(&UnixAddr::new_abstract(path.as_os_str().as_bytes())?) {
+            Err(Errno::EADDRINUSE) => return Err(NoSocket::NameTaken),
+            bound => bound?,
+        };
+        setsockopt(&listener, sockopt::PassCred, &true)?;
+        listen(&abstract_name, Backlog::new(BACKLOG)?)?;
+        Ok(Self { path, identity: None, listeners: vec![listener, abstract_name] })
     }
 
     fn listen(path: PathBuf, mode: u32, abstract_name: OwnedFd) -> Result<Self, Errno> {

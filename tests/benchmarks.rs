@@ -6,7 +6,8 @@
 //!
 //! `--quick` takes few samples: it shows that everything works, not how fast. So does any run without `--bench`, such as
 //! `cargo test --benches`. A word as argument picks the groups whose name contains it: `restore`, `checkpoint`, `add_watch`, `folders`, `queue`,
-//! `rate`, `latency`, `wake_up`, `reading`, `memory`, `ordinary`. A goal that is missed is no failure of the run; a lost event is.
+//! `rate`, `latency`, `wake_up`, `reading`, `memory`, `ordinary`. `--source fanotify` takes the emulator's events from there, and measures
+//! what only that source is asked for, in the group `marked`: with `UINOTIFY_FOLDERS` directories, a million. A goal that is missed is no failure of the run; a lost event is.
 
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -21,6 +22,8 @@ mod events;
 mod folders;
 #[path = "benchmarks/full_queue.rs"]
 mod full_queue;
+#[path = "benchmarks/marked.rs"]
+mod marked;
 #[path = "benchmarks/memory.rs"]
 mod memory;
 #[path = "benchmarks/ordinary.rs"]
@@ -52,6 +55,10 @@ const WORKER: &str = "--worker";
 const WRITER: &str = "--writer";
 const ORDINARY: &str = "--ordinary";
 const MEMORY: &str = "--memory";
+const MARKED: &str = "--marked";
+
+/// Where the emulator's events come from.
+const SOURCE: &str = "UINOTIFY_BENCHMARK_SOURCE";
 
 /// After this many seconds something hangs that will not end by itself.
 const HANG_SECONDS: u32 = 900;
@@ -66,6 +73,7 @@ fn main() -> ExitCode {
             worker::main(Path::new(root), Extent::parse(extent), only.first().copied());
         }
         [MEMORY, root, extent] => memory::main(Path::new(root), Extent::parse(extent)),
+        [MARKED, extent] => marked::main(Extent::parse(extent)),
         [WRITER, root] => writer::main(Path::new(root)),
         [ORDINARY, place] => ordinary::main(place == "shim"),
         _ => return coordinate(&words),
@@ -79,7 +87,12 @@ fn coordinate(words: &[&str]) -> ExitCode {
     }
     let is_full = words.contains(&"--bench") && !words.contains(&"--quick") && !words.contains(&"--test");
     let extent = if is_full { Extent::Full } else { Extent::Quick };
-    let only = words.iter().copied().find(|word| !word.starts_with('-'));
+    let source = words.iter().position(|word| *word == "--source").and_then(|at| words.get(at + 1));
+    if let Some(source) = source {
+        // SAFETY: this process has one thread.
+        unsafe { std::env::set_var(SOURCE, source) };
+    }
+    let only = words.iter().copied().find(|word| !word.starts_with('-') && Some(word) != source);
     let mut rows = Vec::new();
     for place in [Place::Anywhere, Place::OneCpu] {
         let Some(measured) = measure_in_worker(place, extent, only) else {
@@ -91,6 +104,15 @@ fn coordinate(words: &[&str]) -> ExitCode {
         let root = tempfile::tempdir().expect("a temporary folder");
         let mut command = under_shim(root.path());
         command.arg(MEMORY).arg(root.path()).arg(extent.word());
+        let Some(measured) = rows_of(command, Place::default()) else {
+            return ExitCode::FAILURE;
+        };
+        rows.extend(measured);
+    }
+    if is_marked() && only.is_none_or(|only| "marked".contains(only)) {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let mut command = under_shim(root.path());
+        command.arg(MARKED).arg(extent.word());
         let Some(measured) = rows_of(command, Place::default()) else {
             return ExitCode::FAILURE;
         };
@@ -149,6 +171,11 @@ fn rows_of(mut command: Command, place: Place) -> Option<Vec<Row>> {
     Some(text.lines().map(row).collect())
 }
 
+/// Whether the emulator's events come from fanotify, which merges what is not adjacent.
+fn is_marked() -> bool {
+    std::env::var(SOURCE).is_ok_and(|source| source == "fanotify")
+}
+
 fn plain() -> Command {
     Command::new(std::env::current_exe().expect("the benchmark's own path"))
 }
@@ -157,6 +184,10 @@ fn plain() -> Command {
 fn under_shim(root: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_uinotify"));
     command.env("XDG_RUNTIME_DIR", root);
-    command.args(["run", "--"]).arg(std::env::current_exe().expect("the benchmark's own path"));
+    command.arg("run");
+    if let Ok(source) = std::env::var(SOURCE) {
+        command.args(["--source", &source]);
+    }
+    command.arg("--").arg(std::env::current_exe().expect("the benchmark's own path"));
     command
 }

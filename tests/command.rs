@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
+use nix::sys::signal::Signal;
 use uinotify_harness::needs::Need;
 
 #[path = "command/bare.rs"]
@@ -37,6 +38,8 @@ mod room;
 mod serve;
 #[path = "command/signals.rs"]
 mod signals;
+#[path = "command/strict.rs"]
+mod strict;
 #[path = "command/trace.rs"]
 mod trace;
 
@@ -87,6 +90,8 @@ fn main() -> ExitCode {
         Trial::test("run::setnextwd_answers_as_told", emulation::setnextwd_answers_as_told),
         Trial::test("run::an_old_kernel_is_shown", emulation::an_old_kernel_is_shown),
         Trial::test("trace::calls_and_events_are_told", trace::calls_and_events_are_told),
+        Trial::test("trace::a_summary_stands_behind_the_lines", trace::a_summary_stands_behind_the_lines),
+        trace::report_is_drawn(),
         Trial::test("trace::a_trace_that_cannot_be_written_is_named", trace::a_trace_that_cannot_be_written_is_named),
         Trial::test("run::nested_runs_use_the_inner_emulator", emulation::nested_runs_use_the_inner_emulator),
         Trial::test("run::nested_runs_keep_the_settings", emulation::nested_runs_keep_the_settings),
@@ -98,6 +103,7 @@ fn main() -> ExitCode {
         Trial::test("serve::many_programs_share_a_server", serve::many_programs_share_a_server),
         Trial::test("serve::signals_end_the_server", serve::signals_end_the_server),
         Trial::test("serve::a_killed_server_is_followed_by_another", serve::a_killed_server_is_followed_by_another),
+        Trial::test("serve::a_socket_is_taken_from_a_service_manager", serve::a_socket_is_taken_from_a_service_manager),
         Trial::test("serve::places_that_cannot_be_used_are_told", serve::places_that_cannot_be_used_are_told),
         Trial::test("serve::env_keeps_what_is_preloaded", serve::env_keeps_what_is_preloaded),
         Trial::ignorable_test("serve::another_user_is_refused", serve::another_user_is_refused),
@@ -155,6 +161,25 @@ fn main() -> ExitCode {
             "marks::at_the_limit_of_marks_there_is_no_watch",
             marks::at_the_limit_of_marks_there_is_no_watch,
         ),
+        Trial::ignorable_test(
+            "strict::nobody_hangs_when_the_emulator_stops",
+            strict::nobody_hangs_when_the_emulator_stops,
+        ),
+        Trial::ignorable_test(
+            "strict::nobody_hangs_when_the_emulator_dies",
+            strict::nobody_hangs_when_the_emulator_dies,
+        ),
+        Trial::ignorable_test("strict::nobody_hangs_when_the_keeper_stops", || {
+            strict::nobody_hangs_without_the_keeper(Signal::SIGSTOP)
+        }),
+        Trial::ignorable_test("strict::nobody_hangs_when_the_keeper_dies", || {
+            strict::nobody_hangs_without_the_keeper(Signal::SIGKILL)
+        }),
+        Trial::ignorable_test(
+            "strict::a_writer_of_a_fifo_waits_for_its_reader",
+            strict::a_writer_of_a_fifo_waits_for_its_reader,
+        ),
+        Trial::ignorable_test("strict::it_is_for_root", strict::it_is_for_root),
         Trial::test("shim::stands_on_nothing", reach::shim_stands_on_nothing),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

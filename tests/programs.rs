@@ -54,6 +54,8 @@ fn main() -> ExitCode {
     for case in cases() {
         let play = case.play;
         trials.push(trial(&arguments, case.name, case.needs, move || compare(play, &Subject::EMULATED)));
+        let (name, needs) = (format!("marks::{}", case.name), [&[Need::Marks], case.needs].concat());
+        trials.push(trial(&arguments, &name, &needs, move || compare_in_class(play)));
         if !NOT_IN_TREES.contains(&case.name) {
             let (name, needs) = (format!("tree::{}", case.name), [&[Need::Tree], case.needs].concat());
             trials.push(trial(&arguments, &name, &needs, move || compare(play, &[Subject::Tree])));
@@ -92,6 +94,16 @@ fn trial(
         println!("ignored: {name}: {reason}");
     }
     Trial::test(name, runner).with_ignored_flag(reason.is_some())
+}
+
+/// On marks of fanotify: the same lines, once repeats count once. Their order is best effort.
+fn compare_in_class(play: fn(Subject) -> Result<String, Failed>) -> Outcome {
+    let (native, marked) = (play(Subject::Native)?, play(Subject::Marked)?);
+    let lines = |said: &str| said.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+    if lines(&native) == lines(&marked) {
+        return Ok(());
+    }
+    Err(format!("--- native\n{native}--- on marks\n{marked}").into())
 }
 
 fn compare(play: fn(Subject) -> Result<String, Failed>, subjects: &[Subject]) -> Outcome {

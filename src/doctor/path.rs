@@ -20,17 +20,17 @@ pub(super) struct Choice {
 }
 
 /// File systems of which the kernel's inotify does not see all: their numbers, as statfs(2) shows them.
-const BLIND: [(i64, &str); 10] = [
-    (0x6969, "NFS: what other machines do there is not seen"),
-    (0xff53_4d42, "SMB: what other machines do there is not seen"),
-    (0xfe53_4d42, "SMB: what other machines do there is not seen"),
-    (0x517b, "SMB: what other machines do there is not seen"),
-    (0x0102_1997, "9p: what the other side does there is not seen"),
-    (0x00c3_6400, "Ceph: what other machines do there is not seen"),
-    (0x6573_5546, "FUSE: what its server does by itself is not seen"),
-    (0x794c_7630, "overlay: what is done in the lower folders themselves is not seen"),
-    (0x9fa0, "procfs: what the kernel changes there is not seen"),
-    (0x6265_6572, "sysfs: most of what the kernel changes there is not seen"),
+const BLIND: [(FsType, &str); 10] = [
+    (FsType(0x6969), "NFS: what other machines do there is not seen"),
+    (FsType(0xff53_4d42), "SMB: what other machines do there is not seen"),
+    (FsType(0xfe53_4d42), "SMB: what other machines do there is not seen"),
+    (FsType(0x517b), "SMB: what other machines do there is not seen"),
+    (FsType(0x0102_1997), "9p: what the other side does there is not seen"),
+    (FsType(0x00c3_6400), "Ceph: what other machines do there is not seen"),
+    (FsType(0x6573_5546), "FUSE: what its server does by itself is not seen"),
+    (FsType(0x794c_7630), "overlay: what is done in the lower folders themselves is not seen"),
+    (FsType(0x9fa0), "procfs: what the kernel changes there is not seen"),
+    (FsType(0x6265_6572), "sysfs: most of what the kernel changes there is not seen"),
 ];
 
 impl Choice {
@@ -45,11 +45,8 @@ impl Choice {
             return choice(Ok("fuse, for programs under the emulator that shows it".to_owned()), None);
         }
         let source = trial::inotify(object.as_fd()).map(|()| "inotify".to_owned()).map_err(super::meaning);
-        let kind = fstatfs(&object).map_or(0, |status| {
-            let FsType(kind) = status.filesystem_type();
-            kind
-        });
-        let remark = BLIND.iter().find(|(number, _)| *number == kind).map(|(_, remark)| *remark);
+        let kind = fstatfs(&object).map(|status| status.filesystem_type());
+        let remark = BLIND.iter().find(|(blind, _)| kind == Ok(*blind)).map(|(_, remark)| *remark);
         choice(source, remark)
     }
 }

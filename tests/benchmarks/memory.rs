@@ -16,7 +16,7 @@ use crate::worker::{Extent, large_folder, string, watches_max};
 const WATCHES: usize = 300_000;
 
 /// The process that serves this instance: its name is on the other end of the socket.
-fn emulator(instance: &OwnedFd) -> u64 {
+pub(crate) fn emulator(instance: &OwnedFd) -> u64 {
     // SAFETY: all zeroes is an address.
     let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
     let mut length = size_of::<libc::sockaddr_un>() as libc::socklen_t;
@@ -30,7 +30,7 @@ fn emulator(instance: &OwnedFd) -> u64 {
 }
 
 /// The memory of a process that is its own, and in no file, in bytes (proc_pid_status(5)).
-fn anonymous_bytes(pid: u64) -> usize {
+pub(crate) fn anonymous_bytes(pid: u64) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the emulator lives");
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux 4.5");
     let number = line.trim().strip_suffix(" kB").and_then(|number| number.parse::<usize>().ok());

@@ -161,6 +161,55 @@ pub(super) fn a_killed_server_is_followed_by_another() -> Outcome {
     Ok(())
 }
 
+/// As systemd hands it over: it listens already, as descriptor 3 of a process that is told so.
+pub(super) fn a_socket_is_taken_from_a_service_manager() -> Outcome {
+    use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+    let room = Room::new();
+    let watched = folder(&room, "watched");
+    let start = |kind, count: u32, options: &[&str]| -> Result<Child, Failed> {
+        let listener = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)?;
+        let path = room.path("handed");
+        let _ = fs::remove_file(&path);
+        bind(listener.as_raw_fd(), &UnixAddr::new(&path)?)?;
+        listen(&listener, Backlog::new(8)?)?;
+        // Not the number that it is to have, which dup2 would leave close-on-exec.
+        let listener = nix::fcntl::fcntl(&listener, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(10))?;
+        let script = "exec env LISTEN_PID=$$ LISTEN_FDS=\"$1\" \"$2\" serve --ready-fd 1 $3";
+        let count = count.to_string();
+        let words = ["-c", script, "sh", &count, UINOTIFY, &options.join(" ")];
+        let mut command = room.command("sh", &words);
+        before_exec(&mut command, move || {
+            // SAFETY: takes numbers only; the listener is open, and 3 is the child's own to close.
+            nix::errno::Errno::result(unsafe { libc::dup2(listener, 3) })?;
+            Ok(())
+        });
+        command.stderr(File::create(room.path("server"))?);
+        let child = command.stdout(Stdio::piped()).spawn();
+        nix::unistd::close(listener)?;
+        Ok(child?)
+    };
+    let mut child = start(SockType::SeqPacket, 1, &[])?;
+    let mut ready = String::new();
+    child.stdout.take().ok_or("it is piped")?.read_to_string(&mut ready)?;
+    let server = Server { room: &room, child, socket: room.path("handed") };
+    assert_eq!(ready, "\n", "{}", server.log());
+    let ended = room.end(&mut server.command(&helper_command(&["watch", &watched])));
+    assert_eq!(ended.stdout, "wd 1 wd 2\n", "{}", ended.stderr);
+    assert_eq!(server.end(Signal::SIGTERM), Some(0));
+    assert!(room.path("handed").exists(), "the path is the service manager's");
+
+    for (kind, count, options, reason) in [
+        (SockType::Stream, 1, &[][..], "is no listening SOCK_SEQPACKET socket"),
+        (SockType::SeqPacket, 2, &[], "2 sockets were handed over"),
+        (SockType::SeqPacket, 1, &["--socket", "/x"], "leave --socket out"),
+    ] {
+        let status = start(kind, count, options)?.wait()?;
+        let told = fs::read_to_string(room.path("server"))?;
+        assert!(status.code() == Some(1) && told.contains(reason), "{status}: {told}");
+    }
+    Ok(())
+}
+
 pub(super) fn places_that_cannot_be_used_are_told() -> Outcome {
     let room = Room::new();
     let serve = |place: &Path| -> Ended {

@@ -51,6 +51,15 @@ pub(crate) fn kind(executor: PathBuf) -> Kind {
     Kind::emulated(executor, env!("CARGO_BIN_EXE_uinotify").into(), ["--source", "fanotify"].map(Into::into).into())
 }
 
+/// The same, which holds whoever opens or reads.
+pub(crate) fn strict_kind(executor: PathBuf) -> Kind {
+    let arguments = ["--source", "fanotify", "--order", "strict"].map(Into::into).into();
+    Kind::emulated(executor, env!("CARGO_BIN_EXE_uinotify").into(), arguments)
+}
+
+/// Runs a case, and compares.
+type Check = fn(&Subjects, &Case) -> Result<(), Failed>;
+
 pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -> Vec<Trial> {
     let mut trials = vec![Trial::test("fanotify: differences are those of cases", differences_are_of_cases)];
     for case in cases() {
@@ -58,9 +67,7 @@ pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -
         if let (Some(reason), false) = (&reason, quiet) {
             println!("ignored: fanotify: {}: {reason}", case.name);
         }
-        let both: [(&str, fn(&Subjects, &Case) -> Result<(), Failed>); 2] =
-            [("in class", check_in_class), ("settled", check_settled)];
-        for (way, check) in both {
+        for (way, check) in [("in class", check_in_class as Check), ("settled", check_settled)] {
             // A request for each of some hundred thousand operations.
             if way == "settled" && case.name.starts_with("OVERFLOW-") {
                 continue;
@@ -126,6 +133,18 @@ pub(crate) fn in_class(list: List) -> List {
 /// A random list that is settled after each operation, without those that are several calls.
 pub(crate) fn settled(list: List) -> List {
     class::settled(&changed(list, &|operation| match operation {
+        Operation::Install(path) => Operation::Symlink { target: "x".into(), path },
+        Operation::Execute(path) => Operation::Unlink(path),
+        Operation::AddWatch { descriptor, path, mask } => {
+            Operation::AddWatch { descriptor, path, mask: mask & !libc::IN_EXCL_UNLINK }
+        }
+        operation => operation,
+    }))
+}
+
+/// A random list without repeated neighbours, without calls of which one makes two events in an order that is not told (DIFF-54).
+pub(crate) fn apart(list: List) -> List {
+    class::apart(&changed(list, &|operation| match operation {
         Operation::Install(path) => Operation::Symlink { target: "x".into(), path },
         Operation::Execute(path) => Operation::Unlink(path),
         Operation::AddWatch { descriptor, path, mask } => {

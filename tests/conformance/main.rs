@@ -16,6 +16,7 @@ mod el7;
 mod fanotify;
 mod fuse;
 mod model;
+mod polled;
 mod random;
 mod rules;
 
@@ -47,9 +48,13 @@ struct Subjects {
     old: Pool,
     /// The emulator on the kernel's inotify, which shows the same.
     old_kernel: Pool,
+    /// The emulator that only looks.
+    polled: Pool,
     _sandbox: TempDir,
     /// The emulator whose events come from marks of fanotify.
     marked: Pool,
+    /// The same in strict order.
+    strict: Pool,
 }
 
 impl Subjects {
@@ -65,6 +70,8 @@ impl Subjects {
         let arguments = ["--source", "inotify", "--profile", "el7"].map(Into::into);
         let old_kernel = Kind::emulated(executor.clone(), env!("CARGO_BIN_EXE_uinotify").into(), arguments.into());
         let marked = fanotify::kind(executor.clone());
+        let polled = polled::kind(executor.clone());
+        let strict = fanotify::strict_kind(executor.clone());
         let emulated = match std::env::var("UINOTIFY_AGAINST").as_deref() {
             Ok("kernel") => native.clone(),
             _ => Kind::emulated(
@@ -79,8 +86,10 @@ impl Subjects {
             old: Pool::new(old),
             old_kernel: Pool::new(old_kernel),
             sandboxed: Pool::new(sandboxed),
+            polled: Pool::new(polled),
             _sandbox: sandbox,
             marked: Pool::new(marked),
+            strict: Pool::new(strict),
         })
     }
 
@@ -107,6 +116,16 @@ impl Subjects {
     /// What the kernel and the emulator on marks of fanotify show.
     fn run_marked(&self, list: &List) -> (Trace, Trace) {
         at_once(&self.native, &self.marked, list)
+    }
+
+    /// What the kernel and the emulator that polls show.
+    fn run_polled(&self, list: &List) -> (Trace, Trace) {
+        at_once(&self.native, &self.polled, list)
+    }
+
+    /// What the kernel and the emulator on marks of fanotify, in strict order, show.
+    fn run_strictly(&self, list: &List) -> (Trace, Trace) {
+        at_once(&self.native, &self.strict, list)
     }
 
     /// What the kernel shows twice.
@@ -136,6 +155,7 @@ fn at_once(first: &Pool, second: &Pool, list: &List) -> (Trace, Trace) {
 fn main() -> Result<ExitCode> {
     if std::env::args().nth(1).as_deref() == Some(execute::ARGUMENT) {
         execute::set_rebuild(checkpoint::rebuild);
+        execute::set_barrier(polled::barrier);
         execute::execute()?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -161,6 +181,7 @@ fn main() -> Result<ExitCode> {
     trials.extend(fuse::trials(&subjects, &mut unmet, arguments.list));
     trials.extend(el7::trials(&subjects, &mut unmet, arguments.list));
     trials.extend(fanotify::trials(&subjects, &mut unmet, arguments.list));
+    trials.extend(polled::trials(&subjects, &mut unmet, arguments.list));
     trials.extend(rules::trials(&subjects, &mut unmet));
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Not `exit`: the subjects end when they are dropped.
@@ -206,6 +227,10 @@ fn replay(subjects: &Subjects, file: &str) -> Result<ExitCode> {
     println!("--- in a sandbox\n{}", show::trace(&list, &sandboxed));
     let (_, marked) = subjects.run_marked(&list);
     println!("--- by marks\n{}", show::trace(&list, &marked));
+    let (_, polled) = subjects.run_polled(&list);
+    println!("--- polled\n{}", show::trace(&list, &polled));
+    let (_, strict) = subjects.run_strictly(&list);
+    println!("--- in strict order\n{}", show::trace(&list, &strict));
     let (_, modelled) = model::run(subjects, &list);
     println!("--- modelled\n{}", show::trace(&list, &modelled));
     match compare(&list, &native, &emulated, &[]) {

@@ -12,14 +12,14 @@ use uinotify_harness::needs::Need;
 use uinotify_harness::operation::List;
 use uinotify_harness::trace::Trace;
 
-use crate::{Subjects, Unmet, checkpoint, fanotify, fuse, model};
+use crate::{Subjects, Unmet, checkpoint, fanotify, fuse, model, polled};
 
 /// Random lists of each trial unless `UINOTIFY_CASES` says otherwise.
 const CASES: u32 = 160;
 /// Lists that the generator is judged by.
 const SAMPLE: usize = 100;
 /// A failing list is made smaller for this long.
-const SHRINK_MAX_MS: u32 = 60_000;
+const SHRINK_MAX_MS: u32 = 10_000;
 
 pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -> Vec<Trial> {
     let cases = setting("UINOTIFY_CASES").map_or(CASES, |cases| cases as u32);
@@ -62,6 +62,12 @@ pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -
     let settled_marked: fn(&Subjects, u32, u64) -> Result<(), Failed> = |subjects, cases, seed| {
         equal(&|list| subjects.run_marked(list), || generate::lists().prop_map(fanotify::settled), cases / 2, seed)
     };
+    let strict: fn(&Subjects, u32, u64) -> Result<(), Failed> = |subjects, cases, seed| {
+        equal(&|list| subjects.run_strictly(list), || generate::lists().prop_map(fanotify::apart), cases / 4, seed)
+    };
+    let trees_strict: fn(&Subjects, u32, u64) -> Result<(), Failed> = |subjects, cases, seed| {
+        equal(&|list| subjects.run_strictly(list), || generate::trees().prop_map(fanotify::apart), cases / 4, seed)
+    };
     let trees_settled_marked: fn(&Subjects, u32, u64) -> Result<(), Failed> = |subjects, cases, seed| {
         equal(
             &|list| subjects.run_marked(list),
@@ -75,6 +81,7 @@ pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -
     let itself: fn(&Subjects, u32, u64) -> Result<(), Failed> =
         |subjects, cases, seed| equal(&|list| subjects.run_natively(list), generate::lists, cases / 4, seed);
     let trials = [
+        ("random lists of operations on source poll", with(polled::random)),
         ("random lists of operations", with(lists)),
         ("random lists for the cursor", with(allocations)),
         ("random lists with checkpoints", with(checkpointed)),
@@ -99,10 +106,15 @@ pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -
         ("random lists of operations on source fanotify, settled", with(settled_marked)),
         ("random lists about names on source fanotify, settled", with(trees_settled_marked)),
     ];
+    let strict = [
+        ("random lists of operations on source fanotify, in strict order", with(strict)),
+        ("random lists about names on source fanotify, in strict order", with(trees_strict)),
+    ];
     let mut built = Vec::new();
     let all = trials.into_iter().map(|trial| (trial, Need::NextWatch));
     let all = all.chain(sandboxed.into_iter().map(|trial| (trial, Need::Fuse)));
-    for ((name, run), need) in all.chain(marked.into_iter().map(|trial| (trial, Need::Fanotify))) {
+    let all = all.chain(marked.into_iter().map(|trial| (trial, Need::Fanotify)));
+    for ((name, run), need) in all.chain(strict.into_iter().map(|trial| (trial, Need::Permissions))) {
         let reason = unmet.reason(need);
         if let (Some(reason), false) = (&reason, quiet) {
             println!("ignored: {name}: {reason}");
@@ -141,14 +153,12 @@ const THREADS: u32 = 4;
 /// Runs one list twice.
 type Twice<'a> = &'a (dyn Fn(&List) -> (Trace, Trace) + Sync);
 
-/// Whether both have shown the same.
-type Same = fn(&List, &Trace, &Trace) -> Result<(), String>;
-
 fn equal<S: Strategy<Value = List>>(twice: Twice<'_>, lists: fn() -> S, cases: u32, seed: u64) -> Result<(), Failed> {
-    let same = |list: &List, native: &Trace, emulated: &Trace| {
-        compare(list, native, emulated, &[]).map_err(|difference| difference.to_string())
+    let check = |list: &List| {
+        let (native, emulated) = twice(list);
+        compare(list, &native, &emulated, &[]).map_err(|difference| difference.to_string())
     };
-    alike(twice, same, lists, cases, seed)
+    each(&check, lists, cases, seed)
 }
 
 /// The kernel beside marks of fanotify, in their class.
@@ -158,12 +168,19 @@ fn in_class<S: Strategy<Value = List>>(
     cases: u32,
     seed: u64,
 ) -> Result<(), Failed> {
-    alike(&|list| subjects.run_marked(list), fanotify::same_in_class, lists, cases, seed)
+    let check = |list: &List| {
+        let (native, marked) = subjects.run_marked(list);
+        fanotify::same_in_class(list, &native, &marked)
+    };
+    each(&check, lists, cases, seed)
 }
 
-fn alike<S: Strategy<Value = List>>(
-    twice: Twice<'_>,
-    same: Same,
+/// Checks a list.
+pub(crate) type Check<'a> = &'a (dyn Fn(&List) -> Result<(), String> + Sync);
+
+/// Checks so many random lists.
+pub(crate) fn each<S: Strategy<Value = List>>(
+    check: Check<'_>,
     lists: fn() -> S,
     cases: u32,
     seed: u64,
@@ -173,9 +190,8 @@ fn alike<S: Strategy<Value = List>>(
             .map(|thread| {
                 let cases = cases / THREADS + u32::from(thread < cases % THREADS);
                 scope.spawn(move || {
-                    alike_on_thread(
-                        twice,
-                        same,
+                    each_on_thread(
+                        check,
                         &lists(),
                         cases,
                         seed.wrapping_mul(THREADS.into()).wrapping_add(thread.into()),
@@ -195,17 +211,8 @@ fn alike<S: Strategy<Value = List>>(
     })
 }
 
-fn alike_on_thread(
-    twice: Twice<'_>,
-    same: Same,
-    lists: &impl Strategy<Value = List>,
-    cases: u32,
-    seed: u64,
-) -> Result<(), String> {
-    let outcome = runner(cases, seed).run(lists, |list| {
-        let (native, emulated) = twice(&list);
-        same(&list, &native, &emulated).map_err(TestCaseError::fail)
-    });
+fn each_on_thread(check: Check<'_>, lists: &impl Strategy<Value = List>, cases: u32, seed: u64) -> Result<(), String> {
+    let outcome = runner(cases, seed).run(lists, |list| check(&list).map_err(TestCaseError::fail));
     match outcome {
         Ok(()) => Ok(()),
         Err(TestError::Fail(reason, _)) => Err(reason.message().to_owned()),

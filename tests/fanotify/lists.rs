@@ -220,6 +220,11 @@ pub(crate) fn removed_while_open(scene: &Scene) -> Result<()> {
     class::ensure_same("removed while open", &told)?;
     let ends = [Mask::IN_DELETE_SELF, Mask::IN_IGNORED].map(|mask| mask.bits());
     ensure!(named(&told.kernel).ends_with(&ends) && named(&told.source).ends_with(&ends), "{told:?}");
+    // Nor does that of a directory which was merged with its opening, before what was removed from it.
+    ensure!(actor.act(&[Act::List(s("d/s")), Act::Touch(s("d/s/a"), libc::O_CREAT)])? == [0; 2]);
+    both.take()?;
+    ensure!(actor.act(&[Act::List(s("d/s")), Act::Unlink(s("d/s/a")), Act::Rmdir(s("d/s"))])? == [0; 3]);
+    class::ensure_same("a directory that is emptied and removed", &both.take()?)?;
     // What another one was moved onto ends behind what that one is told.
     both.watch("d/g", "g", ALL)?;
     both.watch("d/x", "x", ALL)?;

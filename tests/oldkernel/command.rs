@@ -14,6 +14,7 @@ pub(super) const TESTS: &[Test] = &[
     ("run_inotify", false, run_inotify),
     ("run_fuse", true, run_fuse),
     ("run_fuse_fast", true, run_fuse_fast),
+    ("shared_mappings", true, shared_mappings),
     ("run_fanotify", false, run_fanotify),
     ("preloaded", false, preloaded),
     ("serve_and_ps", false, serve_and_ps),
@@ -70,6 +71,19 @@ fn run_fuse_fast(scene: &Scene) -> Outcome {
     let options = ["run", "--source", "fuse", "--mode", "fast", "--tree", &folder, "--"];
     let ended = scene.end(&[&options[..], &[scene.program(), "watch", &folder, NUMBER]].concat());
     same(&ended, &native);
+    Ok(())
+}
+
+/// In exact mode this protocol has none; in fast mode a file that nobody watches goes through the page cache.
+fn shared_mappings(scene: &Scene) -> Outcome {
+    let folder = scene.folder("watched")?;
+    let file = format!("{folder}/file");
+    fs::write(&file, "text")?;
+    for (mode, said) in [("exact", "No such device\n"), ("fast", "shared\n")] {
+        let options = ["run", "--source", "fuse", "--mode", mode, "--tree", &folder, "--"];
+        let ended = scene.end(&[&options[..], &[scene.program(), "share", &file]].concat());
+        assert_eq!((ended.status, &*ended.stdout, &*ended.stderr), (Some(0), said, ""), "{mode}");
+    }
     Ok(())
 }
 

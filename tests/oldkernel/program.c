@@ -1,7 +1,7 @@
 /* A program that watches a folder with a number of its choice, and says what it is told; in any libc.
  *
  * watch DIR N: works in DIR, then shows what of it is queued. hold DIR N: says its process and its descriptor, and shows what is queued when it
- * reads a line. resume FD DIR: shows what is queued there, and the number that a further watch gets. Work is all that a file system can be asked. */
+ * reads a line. share FILE: whether memory can be shared with it. resume FD DIR: shows what is queued there, and the number that a further watch gets. Work is all that a file system can be asked. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -139,6 +139,10 @@ int main(int count, char **words)
         int fd = atoi(words[2]);
         show(fd);
         printf("next wd %#x\n", inotify_add_watch(fd, words[3], IN_CREATE));
+    } else if (count == 3 && !strcmp(words[1], "share")) {
+        int fd = open(words[2], O_RDWR);
+        void *map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        puts(map == MAP_FAILED ? strerror(errno) : "shared");
     } else {
         return 2;
     }

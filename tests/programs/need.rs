@@ -10,6 +10,8 @@ use std::sync::{LazyLock, Mutex};
 pub(super) enum Need {
     /// Rights to mount and to enter mount name spaces, and /dev/fuse.
     Tree,
+    /// fanotify with records of renames (5.17).
+    Marks,
     /// Of inotify-tools.
     Inotifywait,
     /// Of GNU coreutils: others poll.
@@ -64,6 +66,7 @@ impl Need {
         match self {
             Self::Tree if !nix::unistd::geteuid().is_root() => Err("not root".to_owned()),
             Self::Tree => uinotify_harness::needs::Need::Fuse.probe().map_err(|error| format!("{error:#}")),
+            Self::Marks => uinotify_harness::needs::Need::Fanotify.probe().map_err(|error| format!("{error:#}")),
             // Its exit status after `--help` is not the same in all versions.
             Self::Inotifywait => starts("inotifywait", "inotify-tools"),
             Self::Tail => match output("tail", &["--version"]) {

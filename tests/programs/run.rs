@@ -38,6 +38,8 @@ pub(super) enum Subject {
     Served,
     /// The library alone.
     Bare,
+    /// `uinotify run --source fanotify`: events in the class of that source.
+    Marked,
     /// `uinotify run --tree`: the folder is seen through the emulator's file system, and nothing else is watched.
     Tree,
 }
@@ -114,6 +116,9 @@ impl Room {
         let mut command = match self.subject {
             Subject::Native => Command::new(program[0]),
             Subject::Run => self.uinotify(&[&["run"], options, &["--", program[0]]].concat()),
+            Subject::Marked => {
+                self.uinotify(&[&["run", "--source", "fanotify"], options, &["--", program[0]]].concat())
+            }
             Subject::Tree => {
                 let folder = self.folder.path().to_str().expect("UTF-8");
                 let tree = ["run", "--source", "fuse", "--tree", folder];
@@ -218,7 +223,9 @@ impl Running {
     fn watch_count(&self) -> usize {
         match self.room.subject {
             Subject::Native => self.kernel_watches(),
-            Subject::Run | Subject::Served | Subject::Bare | Subject::Tree => self.emulated_watches().len(),
+            Subject::Run | Subject::Served | Subject::Bare | Subject::Marked | Subject::Tree => {
+                self.emulated_watches().len()
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use crate::allocator::Wd;
 use crate::arrival::Arrivals;
 use crate::errno::Errno;
 use crate::event::Event;
-use crate::group::Group;
+use crate::group::{Group, Totals};
 use crate::history::{Happening, History};
 use crate::hook::FsEvent;
 use crate::index::{ObjectIndex, Place};
@@ -258,7 +258,7 @@ impl Engine {
         if let Some(entry) = self.groups.get_mut(&group) {
             let copy = self.history.copy(&Event::ignored(wd));
             let pushed = entry.queue.push_ignored(wd);
-            self.history.came(group, copy, pushed, &mut entry.queue);
+            self.history.came(group, copy, pushed, entry);
             note_readable(&mut self.outputs, group, entry, pushed);
         }
         Ok(object)
@@ -298,7 +298,7 @@ impl Engine {
         let entry = self.groups.get_mut(&group)?;
         let copy = self.history.copy(&event);
         let pushed = entry.queue.push(event, adjacent);
-        self.history.came(group, copy, pushed, &mut entry.queue);
+        self.history.came(group, copy, pushed, entry);
         note_readable(&mut self.outputs, group, entry, pushed);
         Some(pushed)
     }
@@ -308,7 +308,7 @@ impl Engine {
         let entry = self.groups.get_mut(&group)?;
         let copy = self.history.copy(&Event::overflow());
         let pushed = entry.queue.overflow();
-        self.history.came(group, copy, pushed, &mut entry.queue);
+        self.history.came(group, copy, pushed, entry);
         note_readable(&mut self.outputs, group, entry, pushed);
         Some(pushed)
     }
@@ -322,7 +322,7 @@ impl Engine {
         let entry = self.groups.get_mut(&group)?;
         let copy = self.history.copy(&event);
         let pushed = entry.queue.push(event, false);
-        self.history.came(group, copy, pushed, &mut entry.queue);
+        self.history.came(group, copy, pushed, entry);
         note_readable(&mut self.outputs, group, entry, pushed);
         Some(pushed)
     }
@@ -340,10 +340,8 @@ impl Engine {
     fn with_queue(&mut self, group: GroupId, act: impl FnOnce(&mut EventQueue) -> bool) {
         let Some(entry) = self.groups.get_mut(&group) else { return };
         let is_new = act(&mut entry.queue);
-        self.history.released(group, &mut entry.queue);
-        if is_new {
-            note_readable(&mut self.outputs, group, entry, Pushed::Queued);
-        }
+        self.history.released(group, entry);
+        note_readable(&mut self.outputs, group, entry, Pushed::Held { others_came: is_new });
     }
 
     /// What becomes of events that arrive in a group, if a test has said so.
@@ -446,6 +444,12 @@ impl Engine {
         self.groups.get(&group).map_or_else(Watches::none, |group| group.watches.iter())
     }
 
+    /// What has become of all events of a group since it was made.
+    #[must_use]
+    pub fn totals(&self, group: GroupId) -> Totals {
+        self.groups.get(&group).map(|group| group.totals).unwrap_or_default()
+    }
+
     /// The limits that a group was made with.
     #[must_use]
     pub fn limits(&self, group: GroupId) -> Option<Limits> {
@@ -542,6 +546,8 @@ impl Engine {
         }
         if has_events && let Some(entry) = self.groups.get_mut(&id) {
             note_readable(&mut self.outputs, id, entry, Pushed::Queued);
+            // They were told to the group that it was.
+            entry.totals = Totals::default();
         }
         Ok(id)
     }
@@ -577,6 +583,7 @@ impl Engine {
 }
 
 pub(crate) fn note_readable(outputs: &mut VecDeque<Output>, id: GroupId, group: &mut Group, pushed: Pushed) {
+    group.count(pushed);
     if pushed.is_new() && !group.readable_pending {
         group.readable_pending = true;
         outputs.push_back(Output::Readable(id));

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::allocator::{Wd, WdAllocator};
 use crate::engine::{Limits, ObjectId, OwnerId};
+use crate::event::Event;
 use crate::index::Place;
 use crate::mask::STORED_BITS;
-use crate::queue::EventQueue;
+use crate::queue::{EventQueue, Pushed};
 use crate::snapshot::{EventV1, LimitsV1, RestoreError, SnapshotV1, WatchV1};
 use crate::watches::{Watch, WatchTable};
 
@@ -24,6 +25,34 @@ pub(crate) struct Group {
     pub(crate) queue: EventQueue,
     /// An `Output::Readable` waits to be polled.
     pub(crate) readable_pending: bool,
+    pub(crate) totals: Totals,
+}
+
+/// What has become of all events of a group since it was made, or restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Queued, IN_Q_OVERFLOW included.
+    pub queued: u64,
+    /// Merged with the last queued one.
+    pub merged: u64,
+    /// Lost in a full queue.
+    pub lost: u64,
+}
+
+impl Totals {
+    fn count(&mut self, pushed: Pushed) {
+        match pushed {
+            Pushed::Queued => self.queued += 1,
+            Pushed::Merged => self.merged += 1,
+            Pushed::Overflowed => {
+                self.queued += 1;
+                self.lost += 1;
+            }
+            Pushed::Dropped => self.lost += 1,
+            // It is counted when it comes.
+            Pushed::Held { .. } => {}
+        }
+    }
 }
 
 impl Group {
@@ -36,7 +65,20 @@ impl Group {
             watches: WatchTable::default(),
             queue: EventQueue::new(limits.queue_events_max),
             readable_pending: false,
+            totals: Totals::default(),
         }
+    }
+
+    /// What has become of events that were held back, each with how many waited then.
+    pub(crate) fn take_admitted(&mut self) -> Vec<(Event, Pushed, usize)> {
+        let admitted = self.queue.take_admitted();
+        admitted.iter().for_each(|(_, pushed, _)| self.totals.count(*pushed));
+        admitted
+    }
+
+    /// What became of an event.
+    pub(crate) fn count(&mut self, pushed: Pushed) {
+        self.totals.count(pushed);
     }
 
     /// Forgets a watch and frees its number. Queue and counts are the caller's.
@@ -92,6 +134,7 @@ impl Group {
             watches: table,
             queue,
             readable_pending: false,
+            totals: Totals::default(),
         })
     }
 }

@@ -48,6 +48,7 @@ pub use arrival::{ArrivalRule, Arrivals, Delay, Fate};
 pub use engine::{Added, Config, Delivery, Engine, GroupId, Limits, ObjectId, Output, OwnerId};
 pub use errno::Errno;
 pub use event::Event;
+pub use group::Totals;
 pub use history::Happening;
 pub use hook::{Change, Entry, FsEvent, Kind, Object, Subject};
 pub use mask::{AddMask, Mask};

@@ -2,7 +2,7 @@
 
 use uinotify_core::engine::{Config, Delivery, Engine, GroupId, Limits, ObjectId, Output, OwnerId};
 use uinotify_core::snapshot::{EventV1, RestoreError, Snapshot, SnapshotV1, WatchV1};
-use uinotify_core::{AddMask, Errno, Happening, Mask, Pushed, Wd, allocator, queue};
+use uinotify_core::{AddMask, Errno, Happening, Mask, Pushed, Totals, Wd, allocator, queue};
 
 const OWNER: OwnerId = OwnerId(1000);
 const OPEN: u32 = Mask::IN_OPEN.bits();
@@ -621,4 +621,5 @@ fn history_is_kept_on_demand() {
     let expected = ["1:20 Merged 1", "1:1 Queued 2", "1:20 Overflowed 3", "1:8000 Dropped 3", "read 2 1", "read 1 0"];
     assert_eq!(shown, expected);
     assert_eq!(engine.take_history(), []);
+    assert_eq!(engine.totals(group), Totals { queued: 3, merged: 1, lost: 2 });
 }

@@ -1,5 +1,7 @@
 //! What an emulator is told at its start.
 
+use std::time::Duration;
+
 use uinotify_core::Profile;
 use uinotify_source::fuse::Mode;
 use uinotify_wire::TOKEN_BYTES;
@@ -26,6 +28,10 @@ pub struct Config {
     pub shares_process: bool,
     /// Keep the last calls and events, and count them all.
     pub log: bool,
+    /// From the beginning of one look at what is polled to that of the next; `None` for a second.
+    pub poll_interval: Option<Duration>,
+    /// How hard it is tried to keep the order of what fanotify tells.
+    pub order: Order,
     /// How much of what is done to trees that are shown is seen.
     pub mode: Mode,
     /// Who may open instances.
@@ -44,7 +50,7 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sources {
     /// For each watched object the most faithful source that there is for it: what is in a tree that is shown through a file system of
-    /// ours has its events from that, all else from kernel inotify.
+    /// ours has its events from that, what is on a file system that notifies nobody from polling, all else from kernel inotify.
     #[default]
     Auto,
     /// Kernel inotify alone.
@@ -56,6 +62,19 @@ pub enum Sources {
     /// Nothing happens but what is injected, and everything can be watched: for tests of a watcher without a file system. What is in a
     /// tree that is shown has its events from there all the same.
     Script,
+    /// Looking again and again, and file systems of ours. Works everywhere, tells nothing of opening, reading and closing, and not all
+    /// of the rest.
+    Poll,
+}
+
+/// How hard it is tried to keep the order of what fanotify tells: the kernel merges what waits to be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// It is read as soon as can be.
+    #[default]
+    Eager,
+    /// Whoever opens or reads what is watched waits until it was read. Takes CAP_SYS_ADMIN.
+    Strict,
 }
 
 /// Who may open instances.

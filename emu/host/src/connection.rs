@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use nix::unistd::geteuid;
+use uinotify_source::poll::Ticket;
 
 use crate::emulator::Waiter;
 
@@ -12,6 +13,8 @@ use crate::emulator::Waiter;
 #[derive(Debug)]
 pub(crate) struct Connection {
     socket: OwnedFd,
+    /// No other one ever has this.
+    pub(crate) number: u64,
     /// When it was made.
     pub(crate) made: Instant,
     /// The instance, once there is one.
@@ -31,6 +34,8 @@ pub(crate) struct ControlState {
     pub(crate) line: Vec<u8>,
     /// Commands that are not answered yet.
     pub(crate) waiters: Vec<Waiter>,
+    /// Barriers that what is polled has not passed, each with the id of its line.
+    pub(crate) barriers: Vec<(Ticket, u64)>,
 }
 
 /// Who is at the other end.
@@ -48,10 +53,18 @@ impl Peer {
 }
 
 impl Connection {
-    pub(crate) fn new(socket: OwnedFd, session: Option<u64>) -> Self {
+    pub(crate) fn new(socket: OwnedFd, session: Option<u64>, number: u64) -> Self {
         // A connection without it brings requests of nobody.
         let _ = setsockopt(&socket, sockopt::PassCred, &true);
-        Self { socket, made: Instant::now(), session, last_events: Vec::new(), pieces: Vec::new(), control: None }
+        Self {
+            socket,
+            number,
+            made: Instant::now(),
+            session,
+            last_events: Vec::new(),
+            pieces: Vec::new(),
+            control: None,
+        }
     }
 
     /// The socket, to be closed.

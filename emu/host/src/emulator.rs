@@ -8,6 +8,7 @@ mod faults;
 mod injection;
 mod inquiries;
 mod marked;
+mod polled;
 mod script;
 mod sessions;
 mod tracing;
@@ -87,7 +88,9 @@ pub struct Emulator {
     faults: Faults,
     may_have_waiters: bool,
     began: Instant,
+    polled: Polled,
     connections: Slab<Connection>,
+    connections_made: u64,
     page: Option<SettlePage>,
     closer: Closer,
     inbox: Inbox,
@@ -115,10 +118,11 @@ enum Token {
     Tree(usize),
     Announcements,
     Marked,
+    Polled,
 }
 
 impl Token {
-    const KINDS: u64 = 8;
+    const KINDS: u64 = 16;
 
     fn encode(self) -> u64 {
         let (kind, index) = match self {
@@ -130,6 +134,7 @@ impl Token {
             Self::Tree(index) => (5, index as u64),
             Self::Announcements => (6, 0),
             Self::Marked => (7, 0),
+            Self::Polled => (8, 0),
         };
         index * Self::KINDS + kind
     }
@@ -145,11 +150,13 @@ impl Token {
             4 => Self::Kernel(index),
             5 => Self::Tree(index as usize),
             6 => Self::Announcements,
-            _ => Self::Marked,
+            7 => Self::Marked,
+            _ => Self::Polled,
         }
     }
 }
 
+use polled::{AnswerTo, Answered, Polled};
 use trees::AwaitedTrees;
 pub(crate) use waiters::Waiter;
 
@@ -158,7 +165,8 @@ impl Emulator {
     ///
     /// # Errors
     ///
-    /// If the kernel has no descriptors or memory left, or does not tell what of a socket is unread; if a trace cannot be written.
+    /// If the kernel has no descriptors or memory left, does not tell what of a socket is unread, or does not give strict order; if a
+    /// trace cannot be written.
     pub fn new(config: Config) -> io::Result<Self> {
         let weights = Weights::measure()?;
         let engine = Engine::new(uinotify_core::Config { profile: config.profile, ..uinotify_core::Config::default() });
@@ -179,7 +187,9 @@ impl Emulator {
             faults,
             may_have_waiters: false,
             began: Instant::now(),
+            polled: Polled::default(),
             connections: Slab::new(),
+            connections_made: 0,
             page,
             closer: Closer::start()?,
             inbox: Inbox::new(),
@@ -194,6 +204,7 @@ impl Emulator {
             start_ticks: start_ticks().unwrap_or(0),
         };
         emulator.begin_traces()?;
+        emulator.check_order()?;
         Ok(emulator)
     }
 
@@ -292,6 +303,7 @@ impl Emulator {
                     Token::Tree(index) => self.serve_tree(index),
                     Token::Announcements => self.receive_announcement(),
                     Token::Marked => self.drain_marked(),
+                    Token::Polled => self.drain_polled(),
                 }
                 self.trace_events();
             }
@@ -366,7 +378,7 @@ impl Emulator {
             accepted => accepted,
         };
         if let Ok(socket) = accepted {
-            let connection = Connection::new(socket, None);
+            let connection = Connection::new(socket, None, self.connection_number());
             if self.has_room_for(connection.peer().unwrap_or_default()) {
                 self.adopt(connection);
             } else {
@@ -404,6 +416,11 @@ impl Emulator {
     fn undecided(&self, is_meant: impl Fn(Peer) -> bool) -> Vec<usize> {
         let undecided = self.connections.iter().filter(|(_, connection)| connection.session.is_none());
         undecided.filter(|(_, connection)| connection.peer().is_some_and(&is_meant)).map(|(key, _)| key).collect()
+    }
+
+    fn connection_number(&mut self) -> u64 {
+        self.connections_made += 1;
+        self.connections_made
     }
 
     fn adopt(&mut self, connection: Connection) {
@@ -476,8 +493,13 @@ impl Emulator {
             }
             (_, Some(id)) if is_of_instance(request.kind) => {
                 let mut events = Vec::new();
-                let reply = self.answer(id, request, descriptors, &returned, &mut events);
-                self.reply_on_connection(key, &reply, events);
+                match self.answer(id, request, descriptors, &returned, &mut events) {
+                    Answered::Now(reply) => self.reply_on_connection(key, &reply, events),
+                    Answered::Later(ticket) => {
+                        let number = self.connections.get(key).map_or(0, |connection| connection.number);
+                        self.polled.answer_to(ticket, AnswerTo::Connection(key, number));
+                    }
+                }
                 self.vigil.request_served();
                 self.update_interest(id);
             }
@@ -577,13 +599,16 @@ impl Emulator {
                 if request.kind == RequestKind::Settle {
                     request.argument = 0;
                 }
-                let reply = if is_of_instance(request.kind) {
+                let answered = if is_of_instance(request.kind) {
                     self.answer(id, &request, descriptors.collect(), &[], &mut Vec::new())
                 } else {
                     descriptors.for_each(close_apart);
-                    error(Errno::EINVAL)
+                    Answered::Now(error(Errno::EINVAL))
                 };
-                object.send(&reply, &self.relay);
+                match answered {
+                    Answered::Now(reply) => object.send(&reply, &self.relay),
+                    Answered::Later(ticket) => self.polled.answer_to(ticket, AnswerTo::Object(object)),
+                }
                 self.update_interest(id);
             }
             // Whatever a program writes to what it takes for an inotify descriptor is no request, and dropped.
@@ -605,7 +630,7 @@ impl Emulator {
             let _ = frame::send(socket.as_fd(), [&error(Errno::EMFILE).encode(), &[]], &[]);
             return close_apart(socket);
         }
-        let connection = Connection::new(socket, Some(id));
+        let connection = Connection::new(socket, Some(id), self.connection_number());
         let peer = connection.peer().unwrap_or_default();
         let key = self.connections.vacant_key();
         self.adopt(connection);
@@ -725,7 +750,8 @@ mod tests {
             Token::Tree(3),
             Token::Announcements,
             Token::Marked,
-            Token::End(u64::MAX / 8),
+            Token::Polled,
+            Token::End(u64::MAX / 16),
         ] {
             assert_eq!(Token::decode(token.encode()), token);
         }

@@ -163,8 +163,10 @@ fn unpack(header: &libc::msghdr) -> (Option<Sender>, Vec<OwnedFd>) {
             // SAFETY: it points behind the header.
             let data = unsafe { libc::CMSG_DATA(message) }.cast::<RawFd>();
             // SAFETY: it only computes.
-            let header_bytes = unsafe { libc::CMSG_LEN(0) } as usize;
-            for index in 0..cmsg_len.saturating_sub(header_bytes) / size_of::<RawFd>() {
+            let header_bytes = unsafe { libc::CMSG_LEN(0) };
+            // The length is of another type in each libc.
+            let bytes: usize = cmsg_len.saturating_sub(header_bytes as _) as _;
+            for index in 0..bytes / size_of::<RawFd>() {
                 // SAFETY: within the length that the kernel wrote.
                 let number = unsafe { data.wrapping_add(index).read_unaligned() };
                 // SAFETY: the kernel has just installed this descriptor for this message, and nobody else has it.

@@ -38,7 +38,7 @@ mod window;
 pub use announcement::{announce, announcements};
 pub use checkpoint::query_checkpoint;
 pub use client::Client;
-pub use config::{Admission, Config, Lifetime, LimitOverrides, SetNextWd, Sources};
+pub use config::{Admission, Config, Lifetime, LimitOverrides, Order, SetNextWd, Sources};
 pub use emulator::Emulator;
 pub use fdinfo::{EmulatorAddress, query_fdinfo};
 pub use limits::{MachineLimits, UNLIMITED};

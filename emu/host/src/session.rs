@@ -17,6 +17,7 @@ use nix::sys::stat::fstat;
 use uinotify_core::{AddMask, Added, Engine, Event, GroupId, ObjectId, Output, Wd};
 use uinotify_source::fanotify::is_numbered;
 use uinotify_source::inotify::{Instance, Record, Records};
+use uinotify_source::poll::is_polled;
 use uinotify_source::script::is_scripted;
 use uinotify_wire::{
     EVENT_BYTES_MAX, EVENT_HEADER_BYTES, InstanceName, NAME_BYTES_MAX, PLUG, REPLY_EVENTS_BYTES_MAX, Reply,
@@ -60,12 +61,14 @@ pub(crate) struct Session {
     kernel: Option<Instance>,
     /// It came when programs knew already that there is none.
     is_kernel_late: bool,
-    /// How many watches are on objects of our trees, or marked.
+    /// How many watches are on objects of our trees, marked or polled.
     observed_watches: usize,
     /// How many of these are marked.
     marked_watches: usize,
     /// How many of these are told nothing but what is injected.
     scripted_watches: usize,
+    /// How many of these are polled.
+    polled_watches: usize,
     /// The kernel may have queued requests for a tree of which this group is to be told.
     must_ask: bool,
     end: OwnedFd,
@@ -145,6 +148,7 @@ impl Session {
                 observed_watches: 0,
                 marked_watches: 0,
                 scripted_watches: 0,
+                polled_watches: 0,
                 must_ask: false,
                 end,
                 window,
@@ -198,21 +202,17 @@ impl Session {
     }
 
     /// Where its events come from, for people.
-    pub(crate) fn source_name(&self) -> &'static str {
-        if self.scripted_watches > 0 {
-            return "script";
-        }
-        let in_trees = self.observed_watches > self.marked_watches;
-        match (in_trees, self.marked_watches > 0, &self.kernel) {
-            (false, false, None) => "none yet",
-            (false, false, Some(_)) => "inotify",
-            (true, false, None) => "fuse",
-            (true, false, Some(_)) => "fuse, inotify",
-            (false, true, None) => "fanotify",
-            (false, true, Some(_)) => "fanotify, inotify",
-            (true, true, None) => "fuse, fanotify",
-            (true, true, Some(_)) => "fuse, fanotify, inotify",
-        }
+    pub(crate) fn source_name(&self) -> String {
+        let in_trees = self.observed_watches > self.marked_watches + self.polled_watches + self.scripted_watches;
+        let sources = [
+            ("fuse", in_trees),
+            ("fanotify", self.marked_watches > 0),
+            ("poll", self.polled_watches > 0),
+            ("script", self.scripted_watches > 0),
+            ("inotify", self.kernel.is_some()),
+        ];
+        let names: Vec<_> = sources.into_iter().filter(|(_, is_one)| *is_one).map(|(name, _)| name).collect();
+        if names.is_empty() { "none yet".to_owned() } else { names.join(", ") }
     }
 
     /// Whether anything is watched by a mark.
@@ -322,8 +322,8 @@ impl Session {
 
     /// There is nothing left of which a tree will tell later.
     pub(crate) fn need_not_ask(&mut self) {
-        // What fanotify holds only the emulator can see.
-        self.must_ask = self.marked_watches > 0;
+        // What fanotify holds, and what was found by looking, only the emulator can see.
+        self.must_ask = self.marked_watches + self.polled_watches > 0;
     }
 
     /// It was told, and the queue had this length before.
@@ -362,6 +362,7 @@ impl Session {
             self.observed_watches -= 1;
             self.marked_watches -= usize::from(is_numbered(object));
             self.scripted_watches -= usize::from(is_scripted(object));
+            self.polled_watches -= usize::from(is_polled(object));
         }
     }
 
@@ -458,6 +459,7 @@ impl Session {
             self.observed_watches += 1;
             self.marked_watches += usize::from(is_numbered(object));
             self.scripted_watches += usize::from(is_scripted(object));
+            self.polled_watches += usize::from(is_polled(object));
             self.will_be_told(&tools.engine);
         }
         Ok(added)

@@ -65,6 +65,15 @@ pub struct GroupStatus {
     pub queue_events: u64,
     /// Their length.
     pub queue_bytes: u64,
+    /// Events that were queued since it was opened, IN_Q_OVERFLOW included.
+    #[serde(default)]
+    pub events_queued: u64,
+    /// Events that were merged with the last queued one.
+    #[serde(default)]
+    pub events_merged: u64,
+    /// Events that were lost in a full queue.
+    #[serde(default)]
+    pub events_lost: u64,
     /// In force for it.
     pub limits: LimitsStatus,
     /// Oldest first.

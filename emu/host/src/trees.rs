@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use uinotify_core::{FsEvent, Mask, Object, ObjectId, Profile};
 use uinotify_source::fanotify::is_numbered;
 use uinotify_source::fuse::{Device, FileSystem, Mode, MountNumber, NodeId, Served, Sink};
+use uinotify_source::poll::is_polled;
 
 use crate::told::Told;
 
@@ -37,7 +38,7 @@ struct Tree {
 pub(crate) struct Shown {
     pub(crate) inode: u64,
     pub(crate) device: u64,
-    /// The type of the file handle, and its bytes.
+    /// The type of the file handle, and its bytes; none of an object that has none.
     pub(crate) handle: (i32, Vec<u8>),
 }
 
@@ -45,13 +46,13 @@ fn object(index: usize, node: NodeId) -> ObjectId {
     ObjectId((index as u64 + 1) * NUMBERS + node.0)
 }
 
-/// Whether what happens to an object is observed, in a tree or by fanotify. Others are known by the kernel's wds.
+/// Whether what happens to an object is observed, in a tree, by fanotify or by looking again and again. Others are known by the kernel's wds.
 pub(crate) fn is_observed(object: ObjectId) -> bool {
     object.0 >= NUMBERS
 }
 
 fn place(ObjectId(object): ObjectId) -> Option<(usize, NodeId)> {
-    if is_numbered(ObjectId(object)) {
+    if is_numbered(ObjectId(object)) || is_polled(ObjectId(object)) {
         return None;
     }
     let index = (object / NUMBERS).checked_sub(1)?;

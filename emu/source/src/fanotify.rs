@@ -4,6 +4,7 @@
 //! Their order and their number are best effort: the kernel merges what is not yet read, also what is not adjacent. Objects are told apart
 //! by their file handles, which are compared and never opened.
 
+mod gate;
 mod group;
 mod handle;
 mod marks;
@@ -18,6 +19,7 @@ mod volume;
 
 pub use handle::Handle;
 pub use marks::MarkKind;
+pub(crate) use mounts::Mounts;
 pub use records::{End, Identifier, Information, Record, Records};
 pub use source::{Marked, Options, Source, Volumes, is_numbered};
 pub use tree::UNWATCHED;

@@ -24,7 +24,6 @@ mod reply;
 mod request;
 mod sink;
 mod slow;
-mod status;
 mod system_call;
 mod ways;
 

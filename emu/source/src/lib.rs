@@ -10,5 +10,7 @@ pub mod fuse;
 pub mod inotify;
 pub mod kernel_handle;
 pub mod mountinfo;
+pub mod poll;
 pub mod rights;
 pub mod script;
+mod status;

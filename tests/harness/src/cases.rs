@@ -3,9 +3,9 @@
 mod add;
 mod allocator;
 mod descriptor;
-mod entry;
-mod file;
-mod ignored;
+pub mod entry;
+pub mod file;
+pub mod ignored;
 mod limit;
 mod merge;
 mod overflow;

@@ -181,6 +181,109 @@ fn settle(operations: &[Operation], groups: &mut BTreeSet<u8>) -> Vec<Operation>
     settled
 }
 
+/// The slots that [`apart`] takes for itself.
+const GATE: u8 = 11;
+const GATE_OPENED: u8 = 12;
+const GATE_GROUP: u8 = 13;
+
+/// The list without repeated neighbours, for strict order: whenever something would happen a second time to an object, whoever acts opens a
+/// watched file before, for which it is held until all else was read. What changes names, or cannot be told, is held before and behind.
+#[must_use]
+pub fn apart(list: &List) -> List {
+    let start =
+        list.operations.iter().position(|operation| !matches!(operation, Operation::Init { .. })).unwrap_or_default();
+    let (groups, rest) = list.operations.split_at(start);
+    let mut operations = groups.to_vec();
+    operations.push(crate::shorthand::create(GATE, "gate"));
+    operations.push(crate::shorthand::group(GATE_GROUP));
+    operations.push(crate::shorthand::watch(GATE_GROUP, "gate", libc::IN_OPEN));
+    let mut touched = Touched::default();
+    touched.hold(rest, &mut operations);
+    List { operations, ..list.clone() }
+}
+
+/// What something has happened to since the last barrier.
+#[derive(Default)]
+struct Touched {
+    names: BTreeSet<String>,
+    /// By what name slots were opened, as long as it is known to be that object's.
+    slots: HashMap<u8, String>,
+}
+
+impl Touched {
+    fn hold(&mut self, operations: &[Operation], into: &mut Vec<Operation>) {
+        for operation in operations {
+            match operation {
+                Operation::Repeat { count, operations } => {
+                    for _ in 0..*count {
+                        self.hold(operations, into);
+                    }
+                    continue;
+                }
+                Operation::Open { slot, .. } | Operation::Duplicate { slot, .. } => {
+                    self.barrier(into);
+                    into.push(Operation::Close(Descriptor::Slot(*slot)));
+                    self.barrier(into);
+                }
+                _ => {}
+            }
+            match self.name_of(operation) {
+                Some(name) if self.names.insert(name.clone()) => into.push(operation.clone()),
+                Some(name) => {
+                    self.barrier(into);
+                    self.names.insert(name);
+                    into.push(operation.clone());
+                }
+                None => {
+                    self.barrier(into);
+                    if let Operation::Child(inner) = operation {
+                        let mut held = Vec::new();
+                        self.hold(inner, &mut held);
+                        into.push(Operation::Child(held));
+                    } else {
+                        into.push(operation.clone());
+                    }
+                    self.slots.clear();
+                    self.barrier(into);
+                }
+            }
+            if let Operation::Open { slot, path: crate::operation::Path::Text(path), .. } = operation {
+                self.slots.insert(*slot, path.clone());
+            }
+        }
+    }
+
+    fn barrier(&mut self, into: &mut Vec<Operation>) {
+        into.push(crate::shorthand::open_read(GATE_OPENED, crate::operation::Path::Link(GATE)));
+        into.push(Operation::Close(Descriptor::Slot(GATE_OPENED)));
+        self.names.clear();
+    }
+
+    /// The name of the one object that something happens to, if that can be told.
+    fn name_of(&self, operation: &Operation) -> Option<String> {
+        use crate::operation::Path;
+        let descriptor = match operation {
+            Operation::Chmod { path: Path::Text(path), .. }
+            | Operation::Truncate { path: Path::Text(path), .. }
+            | Operation::Utimens { path: Path::Text(path), .. }
+            | Operation::Open { path: Path::Text(path), .. } => {
+                // A symbolic link leads elsewhere, and others may have other names for the same.
+                let is_plain = ["a", "b", "d/a"].contains(&path.as_str());
+                return is_plain.then(|| path.clone());
+            }
+            Operation::Read { descriptor, .. }
+            | Operation::Write { descriptor, .. }
+            | Operation::Ftruncate { descriptor, .. }
+            | Operation::Fchmod { descriptor, .. }
+            | Operation::Getdents { descriptor, .. }
+            | Operation::Fallocate { descriptor, .. } => descriptor,
+            _ => return None,
+        };
+        let Descriptor::Slot(slot) = descriptor else { return None };
+        self.slots.get(slot).cloned()
+    }
+}
+
 /// The list without the operations by which queued events get lost unread, which are another number of events here: before a group may end it
 /// is read, reads do not fault, and at the end all is read.
 #[must_use]

@@ -47,6 +47,20 @@ pub fn set_rebuild(rebuild: Rebuild) {
     let _ = REBUILD.set(rebuild);
 }
 
+/// What waits until all that was done is in the queues: see [`Operation::Barrier`](crate::operation::Operation::Barrier).
+pub type Barrier = fn() -> Result<()>;
+
+static BARRIER: OnceLock<Barrier> = OnceLock::new();
+
+/// Says how to wait. Without it there is nothing to wait for.
+pub fn set_barrier(barrier: Barrier) {
+    let _ = BARRIER.set(barrier);
+}
+
+fn barrier() -> Result<()> {
+    BARRIER.get().map_or(Ok(()), |barrier| barrier())
+}
+
 /// Longest time from one outcome of a list to the next, unless the argument behind [`ARGUMENT`] says
 /// otherwise, in milliseconds.
 pub const STEP_MAX: Duration = Duration::from_secs(10);

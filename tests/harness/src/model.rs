@@ -286,7 +286,7 @@ impl Model {
                 }
                 return Ok(Outcome::Several(outcomes));
             }
-            O::Checkpoint(_) => 0,
+            O::Checkpoint(_) | O::Barrier => 0,
             O::While { .. } | O::Interrupt { .. } => return Err(Stop::Unmodelled("threads that wait")),
             O::EpollCreate { .. } | O::EpollControl { .. } | O::EpollWait { .. } => {
                 return Err(Stop::Unmodelled("a set of epoll"));

@@ -29,6 +29,8 @@ pub enum Need {
     Fuse,
     /// fanotify with records of renames (5.17).
     Fanotify,
+    /// Its permission events.
+    Permissions,
 }
 
 impl Need {
@@ -92,6 +94,12 @@ impl Need {
                 let group = nix::errno::Errno::result(group)?;
                 nix::unistd::close(group)?;
                 Ok(())
+            }
+            Self::Permissions => {
+                // SAFETY: takes flags only.
+                let group = unsafe { libc::fanotify_init(libc::FAN_CLASS_CONTENT | libc::FAN_CLOEXEC, 0) };
+                nix::unistd::close(nix::errno::Errno::result(group)?)?;
+                Self::Fanotify.probe()
             }
             Self::NextWatch => {
                 let group = nix::sys::inotify::Inotify::init(nix::sys::inotify::InitFlags::IN_CLOEXEC)?;

@@ -235,6 +235,8 @@ pub enum Operation {
     /// The group is dumped, and one that was rebuilt from that takes its place at all its descriptors, if it is emulated; natively nothing
     /// happens. Nothing that is done later shows a difference.
     Checkpoint(Descriptor),
+    /// Returns when all that was done before is in the queues, if they are emulated; natively it is there already.
+    Barrier,
     /// `write`, or `pwrite` if there is an offset. The bytes are the executor's choice.
     Write {
         /// Written to.

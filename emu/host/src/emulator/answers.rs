@@ -7,6 +7,7 @@ use uinotify_core::{AddMask, ObjectId, Wd};
 use uinotify_source::fuse::may_read;
 use uinotify_wire::{REBUILDS, Reply, Request, RequestKind};
 
+use super::polled::Answered;
 use super::{Emulator, say};
 use crate::closer::close_apart;
 use crate::config::{SetNextWd, Sources};
@@ -25,10 +26,12 @@ impl Emulator {
         descriptors: Vec<OwnedFd>,
         returned: &[u8],
         events: &mut Vec<u8>,
-    ) -> Reply {
-        let reply = self.reply_to(id, request, descriptors, returned, events);
-        self.trace_call(id, request, &reply);
-        reply
+    ) -> Answered {
+        let answered = self.reply_to(id, request, descriptors, returned, events);
+        if let Answered::Now(reply) = &answered {
+            self.trace_call(id, request, reply);
+        }
+        answered
     }
 
     fn reply_to(
@@ -38,31 +41,23 @@ impl Emulator {
         mut descriptors: Vec<OwnedFd>,
         returned: &[u8],
         events: &mut Vec<u8>,
-    ) -> Reply {
+    ) -> Answered {
         if request.kind == RequestKind::AddWatch {
             let (objects, others): (Vec<_>, Vec<_>) = descriptors.into_iter().partition(|fd| is_path_only(fd.as_fd()));
-            let added = match objects.first() {
-                Some(object) => {
-                    let added = self.add_watch(id, object.as_fd(), request.word, request.payload);
-                    if let Ok(wd) = added {
-                        self.trace_watch(id, wd, object.as_fd());
-                        self.answer_waiters(id, wd, object.as_fd(), request.payload);
-                    }
-                    added
-                }
+            others.into_iter().for_each(close_apart);
+            // It is closed before the reply: an object that we still hold would outlive its last name, and its IN_DELETE_SELF come late.
+            let added = match objects.into_iter().next() {
+                Some(object) => self.add_watch(id, object, request.word, request.payload),
                 None => Err(self.refused_by_program(request)),
             };
-            // Before the reply: an object that we still hold would outlive its last name, and its IN_DELETE_SELF come late.
-            drop(objects);
-            others.into_iter().for_each(close_apart);
-            return added.map_or_else(error, |wd| Reply::value(wd.0));
+            return added.unwrap_or_else(|errno| Answered::Now(error(errno)));
         }
         if let Some(fault) = self.fault_of(id, request) {
             descriptors.into_iter().for_each(close_apart);
-            return error(fault);
+            return Answered::Now(error(fault));
         }
         let tools = &mut self.tools;
-        let Some(session) = self.sessions.get_mut(&id) else { return error(Errno::EIO) };
+        let Some(session) = self.sessions.get_mut(&id) else { return Answered::Now(error(Errno::EIO)) };
         // All that was asked of the trees has been told by now.
         if matches!(request.kind, RequestKind::Settle | RequestKind::Count) && session.must_ask() {
             let (engine, group) = (&tools.engine, session.group);
@@ -116,7 +111,7 @@ impl Emulator {
             | RequestKind::Control => error(Errno::EINVAL),
         };
         descriptors.into_iter().for_each(close_apart);
-        reply
+        Answered::Now(reply)
     }
 
     /// What a program is to see whose own kernel has refused the path: Linux looks at the mask first.
@@ -138,16 +133,39 @@ impl Emulator {
         Ok(mask)
     }
 
-    fn add_watch(&mut self, id: u64, object: BorrowedFd<'_>, bits: u32, path: &[u8]) -> Result<Wd, Errno> {
+    fn add_watch(&mut self, id: u64, object: OwnedFd, bits: u32, path: &[u8]) -> Result<Answered, Errno> {
         let mask = self.checked(bits)?;
         if let Some(refusal) = self.faults.of_call(Call::AddWatch, id, path) {
-            self.burn_like_linux(id, object, path, refusal);
+            self.burn_like_linux(id, object.as_fd(), path, refusal);
             return Err(refusal);
         }
+        let noted = paths::noted(path, object.as_fd()).into_owned();
+        let is_polled = self.trees.find(object.as_fd()).is_none()
+            && match self.config.sources {
+                Sources::Poll => true,
+                Sources::Auto => self.polled.file_systems.silent(object.as_fd()).is_some(),
+                Sources::Inotify | Sources::Fuse | Sources::Fanotify | Sources::Script => false,
+            };
+        if is_polled {
+            return self.begin_polled_watch(id, object, (mask, bits), &noted).map(Answered::Later);
+        }
+        let added = self.add_watch_at_once(id, object.as_fd(), (mask, bits), &noted);
+        if let Ok(wd) = added {
+            self.trace_watch(id, wd, object.as_fd());
+            self.answer_waiters(id, wd, object.as_fd(), &noted);
+        }
+        added.map(|wd| Answered::Now(Reply::value(wd.0)))
+    }
+
+    fn add_watch_at_once(
+        &mut self,
+        id: u64,
+        object: BorrowedFd<'_>,
+        (mask, bits): (AddMask, u32),
+        path: &[u8],
+    ) -> Result<Wd, Errno> {
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
         let group = session.group;
-        let noted = paths::noted(path, object);
-        let path = &*noted;
         if let Some(object) = self.trees.find(object) {
             return self.add_tree_watch(id, object, mask, path);
         }

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
 use serde_json::{Value, json};
+use uinotify_source::poll::Ticket;
 use uinotify_wire::{Reply, Request};
 
 use super::Emulator;
@@ -62,6 +63,16 @@ impl Emulator {
 
     fn control(&mut self, key: usize, id: u64, command: &Command) {
         match command {
+            Command::Barrier {} => {
+                self.settle_all();
+                self.release_held();
+                let waits = self.polled.barrier();
+                let control = self.connections.get_mut(key).and_then(|connection| connection.control.as_mut());
+                match (waits, control) {
+                    (Some(ticket), Some(control)) => control.barriers.push((ticket, id)),
+                    _ => self.answer_control(key, Some(id), Ok(done())),
+                }
+            }
             Command::WaitForWatch { path, object, mask } => {
                 self.wait_for_watch(key, id, Place { path: path.0.clone(), inode: *object }, *mask);
             }
@@ -75,11 +86,6 @@ impl Emulator {
     fn done_at_once(&mut self, command: &Command) -> Result<Value, ControlError> {
         let wrong = |problem: NotARule| ControlError::new(Errno::EINVAL, problem.to_string());
         match command {
-            Command::Barrier {} => {
-                self.settle_all();
-                self.release_held();
-                Ok(done())
-            }
             Command::Inject(injection) => self.inject(injection),
             Command::Overflow { instance, socket } => self.overflow(*instance, *socket),
             Command::Queue { instance, socket, wd, mask, cookie, name } => {
@@ -112,7 +118,24 @@ impl Emulator {
                     .map_err(|problem| ControlError::new(Errno::EIO, problem.to_string()))
             }
             // Not at once.
-            Command::WaitForWatch { .. } => Err(ControlError::new(Errno::EINVAL, "this takes its time")),
+            Command::Barrier {} | Command::WaitForWatch { .. } => {
+                Err(ControlError::new(Errno::EINVAL, "this takes its time"))
+            }
+        }
+    }
+
+    /// What is polled was looked at, behind these barriers.
+    pub(super) fn pass_barrier(&mut self, passed: Ticket) {
+        let mut answered = Vec::new();
+        for (key, connection) in &mut self.connections {
+            let barriers = connection.control.iter_mut().flat_map(|control| &mut control.barriers);
+            answered.extend(barriers.filter(|(ticket, _)| *ticket == passed).map(|(_, id)| (key, *id)));
+            if let Some(control) = &mut connection.control {
+                control.barriers.retain(|(ticket, _)| *ticket != passed);
+            }
+        }
+        for (key, id) in answered {
+            self.answer_control(key, Some(id), Ok(done()));
         }
     }
 

@@ -81,6 +81,7 @@ impl Emulator {
         let groups = self.sessions.iter_mut().map(|(id, session)| {
             session.acknowledge(engine);
             let limits = engine.limits(session.group).unwrap_or_default();
+            let totals = engine.totals(session.group);
             let watch = |watch: uinotify_core::watches::Watch| {
                 WatchStatus::new(watch.wd.0, watch.mask, session.path(watch.object))
             };
@@ -88,10 +89,13 @@ impl Emulator {
                 id: *id,
                 creator_pid: session.creator.pid,
                 owner: session.creator.uid,
-                source: session.source_name().into(),
+                source: session.source_name(),
                 cursor: engine.cursor(session.group).unwrap_or(1),
                 queue_events: engine.queue_len(session.group) as u64,
                 queue_bytes: engine.queue_bytes(session.group) as u64,
+                events_queued: totals.queued,
+                events_merged: totals.merged,
+                events_lost: totals.lost,
                 limits: LimitsStatus {
                     watches_max: limits.watches_max,
                     instances_max: limits.instances_max,

@@ -1,5 +1,6 @@
 //! What is watched by fanotify.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
@@ -9,7 +10,7 @@ use uinotify_source::fanotify::{Marked, Options, Source};
 use uinotify_source::fuse::may_read;
 
 use super::{Emulator, Token, say};
-use crate::config::Sources;
+use crate::config::{Order, Sources};
 use crate::paths;
 use crate::sender::with_rights_of;
 use crate::status::MarksStatus;
@@ -81,6 +82,21 @@ impl Emulator {
             && marked.find(object).is_some_and(|object| self.tools.engine.watch_of(session.group, object).is_some())
     }
 
+    /// Whoever asks for strict order is to know at once if it is not to be had.
+    ///
+    /// # Errors
+    ///
+    /// If it is not.
+    pub(super) fn check_order(&mut self) -> io::Result<()> {
+        if self.config.order == Order::Eager || !matches!(self.config.sources, Sources::Auto | Sources::Fanotify) {
+            return Ok(());
+        }
+        self.ensure_marked().map_err(|errno| {
+            let why = if errno == Errno::EPERM { "it needs CAP_SYS_ADMIN" } else { errno.desc() };
+            io::Error::other(format!("strict order is not to be had of fanotify: {why}"))
+        })
+    }
+
     /// Whether marks may take the place of a kernel instance, and can.
     pub(super) fn can_mark(&mut self) -> bool {
         self.config.sources == Sources::Auto && self.ensure_marked().is_ok()
@@ -88,7 +104,9 @@ impl Emulator {
 
     fn ensure_marked(&mut self) -> Result<(), Errno> {
         if self.marked.is_none() {
-            let source = Source::new(Options { shares_process: self.config.shares_process, ..Options::default() })?;
+            let strict_order = self.config.order == Order::Strict;
+            let shares_process = self.config.shares_process;
+            let source = Source::new(Options { strict_order, shares_process, ..Options::default() })?;
             self.watch(source.as_fd(), Token::Marked, EpollFlags::EPOLLIN)?;
             self.marked = Some(source);
         }

@@ -121,7 +121,7 @@ impl Emulator {
         match self.config.sources {
             Sources::Auto => !shows_trees,
             Sources::Inotify => true,
-            Sources::Fuse | Sources::Fanotify | Sources::Script => false,
+            Sources::Fuse | Sources::Fanotify | Sources::Poll | Sources::Script => false,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
 
 use nix::errno::Errno;
 use uinotify_core::{Happening, Wd};
@@ -16,6 +16,22 @@ use crate::trace::{Counts, Log, Observer, Record, What, Writer};
 /// As traces and the control protocol name an errno.
 fn name_of(errno: u32) -> Option<String> {
     (errno != 0).then(|| format!("{:?}", Errno::from_raw(errno.cast_signed())))
+}
+
+/// A call of `inotify_add_watch` that is answered later.
+#[derive(Debug)]
+pub(super) struct AddWatchCall {
+    pid: i32,
+    written: Vec<u8>,
+    mask: u32,
+    /// Where the object is.
+    object: Option<Vec<u8>>,
+}
+
+/// Where an object is. The kernel knows it by itself, whatever file system it is on.
+fn path_of(object: BorrowedFd<'_>) -> Option<Vec<u8>> {
+    let path = fs::read_link(format!("/proc/self/fd/{}", object.as_raw_fd())).ok()?;
+    Some(path.into_os_string().into_vec())
 }
 
 impl Emulator {
@@ -69,7 +85,9 @@ impl Emulator {
             Err(errno) => (0, name_of(errno as u32)),
         };
         let flags = i32::try_from(flags).unwrap_or(i32::MAX);
-        self.tracer.tell(instance, What::Init { pid, flags, errno });
+        let limits = self.sessions.get(&instance).and_then(|session| self.tools.engine.limits(session.group));
+        let queue_events_max = limits.map_or(0, |limits| limits.queue_events_max);
+        self.tracer.tell(instance, What::Init { pid, flags, queue_events_max, errno });
     }
 
     /// Tells of a call and its answer.
@@ -101,10 +119,27 @@ impl Emulator {
         if self.tracer.is_idle() {
             return;
         }
-        // The kernel knows it by itself, whatever file system it is on.
-        if let Ok(path) = fs::read_link(format!("/proc/self/fd/{}", object.as_raw_fd())) {
-            self.tracer.watches(id, wd.0, path.as_os_str().as_bytes());
+        if let Some(path) = path_of(object) {
+            self.tracer.watches(id, wd.0, &path);
         }
+    }
+
+    /// What is to be told of a call that is answered later, if anybody follows.
+    pub(super) fn add_watch_call(&self, object: BorrowedFd<'_>, mask: u32, written: &[u8]) -> Option<AddWatchCall> {
+        let call = || AddWatchCall { pid: self.asking_pid(), written: written.to_vec(), mask, object: path_of(object) };
+        (!self.tracer.is_idle()).then(call)
+    }
+
+    /// Tells of it when it is answered.
+    pub(super) fn trace_late_watch(&mut self, id: u64, call: AddWatchCall, result: Result<Wd, Errno>) {
+        self.trace_events();
+        let AddWatchCall { pid, written, mask, object } = call;
+        if let (Ok(wd), Some(path)) = (result, object) {
+            self.tracer.watches(id, wd.0, &path);
+        }
+        let errno = result.err().and_then(|errno| name_of(errno as u32));
+        let wd = result.ok().map(|wd| wd.0);
+        self.tracer.tell(id, What::AddWatch { pid, path: ByteString(written), mask, wd, errno });
     }
 
     /// Tells of all that has become of events since the last time.

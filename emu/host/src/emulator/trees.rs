@@ -8,6 +8,7 @@ use nix::sys::epoll::EpollFlags;
 use uinotify_core::{FsEvent, ObjectId};
 use uinotify_source::fanotify::is_numbered;
 use uinotify_source::fuse::{Device, MountNumber, Served};
+use uinotify_source::poll::is_polled;
 use uinotify_source::script::is_scripted;
 
 use super::{Emulator, Token, say};
@@ -85,6 +86,7 @@ impl Emulator {
     /// Handles all that was asked of the trees by system calls that have returned, so that their events are queued.
     pub(super) fn settle_observed(&mut self) {
         self.drain_marked();
+        self.drain_polled();
         if self.trees.is_empty() {
             return;
         }
@@ -135,6 +137,10 @@ impl Emulator {
                 self.unmark(object);
             } else if is_scripted(object) {
                 self.forget_scripted(object);
+            } else if is_polled(object) {
+                if !self.tools.engine.is_watched(object) {
+                    self.polled.unwatch(object);
+                }
             } else {
                 self.trees.let_go(object);
             }

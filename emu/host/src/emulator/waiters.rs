@@ -71,6 +71,14 @@ impl Emulator {
             },
             None => Place::of(object, path),
         };
+        self.answer_waiters_at(id, wd, &watched);
+    }
+
+    /// The same where it is known already what stands there.
+    pub(super) fn answer_waiters_at(&mut self, id: u64, wd: Wd, watched: &Place) {
+        if !self.may_have_waiters {
+            return;
+        }
         let mut answers = Vec::new();
         let mut are_left = false;
         for (key, connection) in &self.connections {

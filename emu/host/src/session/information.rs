@@ -52,6 +52,14 @@ impl Session {
 /// As the kernel shows a watch.
 fn line(wd: i32, mask: u32, shown: &Shown) -> String {
     let Shown { inode, device, handle: (kind, bytes) } = shown;
+    // A file system without file handles.
+    if bytes.is_empty() {
+        let device = u64::from(libc::major(*device)) << 20 | u64::from(libc::minor(*device));
+        return format!(
+            "inotify wd:{wd:x} ino:{inode:x} sdev:{device:x} mask:{:x} ignored_mask:0 ",
+            mask & CHOSEN_BITS
+        );
+    }
     let device = u64::from(libc::major(*device)) << 20 | u64::from(libc::minor(*device));
     let chosen = mask & CHOSEN_BITS;
     let mut line = format!("inotify wd:{wd:x} ino:{inode:x} sdev:{device:x} mask:{chosen:x} ignored_mask:0 ");

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use anstyle::{AnsiColor, Style};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 use uinotify_core::Pushed;
@@ -35,6 +36,9 @@ pub enum What {
         pid: i32,
         /// IN_NONBLOCK and IN_CLOEXEC.
         flags: i32,
+        /// How many events the queue of the new instance takes; 0 for none.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        queue_events_max: u32,
         /// The name of the errno, if it failed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         errno: Option<String>,
@@ -126,6 +130,10 @@ pub enum What {
     Close {},
 }
 
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -213,13 +221,33 @@ fn show_flags(flags: i32) -> String {
     shown.join("|")
 }
 
+impl What {
+    /// How it looks on a terminal: what went wrong in red, what reaches a reader in green, what asks for no attention dim.
+    pub(crate) fn style(&self) -> Style {
+        let failed = match self {
+            Self::Init { errno, .. }
+            | Self::AddWatch { errno, .. }
+            | Self::RemoveWatch { errno, .. }
+            | Self::SetNextWd { errno, .. } => errno.is_some(),
+            _ => false,
+        };
+        match self {
+            _ if failed => AnsiColor::Red.on_default(),
+            Self::Event { outcome: Outcome::Queued, .. } => AnsiColor::Green.on_default(),
+            Self::Event { outcome: Outcome::Overflowed | Outcome::Dropped, .. } => AnsiColor::Red.on_default().bold(),
+            Self::Event { outcome: Outcome::Merged, .. } | Self::Read { .. } | Self::Close {} => Style::new().dimmed(),
+            _ => Style::new(),
+        }
+    }
+}
+
 impl fmt::Display for Record {
     /// The line for people, without a newline.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { time_us, instance, what } = self;
         write!(formatter, "{}.{:06} ", time_us / 1_000_000, time_us % 1_000_000)?;
         match what {
-            What::Init { pid, flags, errno } => {
+            What::Init { pid, flags, errno, .. } => {
                 let made = format!("instance {instance}");
                 write!(formatter, "[{pid}] inotify_init1({}){}", show_flags(*flags), Returned(made, errno))
             }
@@ -284,12 +312,12 @@ mod tests {
         let path = || ByteString::from(&b"/tmp/a \xff"[..]);
         vec![
             (
-                record(What::Init { pid: 7, flags: libc::IN_NONBLOCK, errno: None }),
+                record(What::Init { pid: 7, flags: libc::IN_NONBLOCK, queue_events_max: 5, errno: None }),
                 "1.002003 [7] inotify_init1(IN_NONBLOCK) = instance 1",
-                r#"{"time_us":1002003,"instance":1,"what":"init","pid":7,"flags":2048}"#,
+                r#"{"time_us":1002003,"instance":1,"what":"init","pid":7,"flags":2048,"queue_events_max":5}"#,
             ),
             (
-                record(What::Init { pid: 7, flags: 0, errno: Some("EMFILE".to_owned()) }),
+                record(What::Init { pid: 7, flags: 0, queue_events_max: 0, errno: Some("EMFILE".to_owned()) }),
                 "1.002003 [7] inotify_init1(0) = -1 EMFILE (Too many open files)",
                 r#"{"time_us":1002003,"instance":1,"what":"init","pid":7,"flags":0,"errno":"EMFILE"}"#,
             ),

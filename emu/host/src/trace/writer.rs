@@ -16,6 +16,8 @@ use crate::emulator::say;
 pub enum TraceForm {
     /// Lines for people.
     Text,
+    /// The same in colours, for a terminal.
+    Colours,
     /// JSON lines: the first says format and version, each other one is a [`Record`].
     Json,
 }
@@ -104,6 +106,10 @@ impl Observer for Writer {
         match self.form {
             // Writing to a vector does not fail.
             TraceForm::Text => _ = writeln!(self.lines, "{record}"),
+            TraceForm::Colours => {
+                let style = record.what.style();
+                _ = writeln!(self.lines, "{style}{record}{style:#}");
+            }
             TraceForm::Json => self.json(record),
         }
         if self.lines.len() > LINES_BYTES_MAX {

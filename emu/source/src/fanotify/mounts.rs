@@ -11,7 +11,7 @@ use crate::mountinfo::mounted;
 
 /// The mounts of this process's name space.
 #[derive(Debug)]
-pub(super) struct Mounts {
+pub(crate) struct Mounts {
     /// Whoever waits, waits for this one. Each poll takes the news from the descriptor that it asks.
     waited: File,
     asked: File,
@@ -21,7 +21,7 @@ impl Mounts {
     /// # Errors
     ///
     /// If procfs cannot be read.
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let open = || File::open("/proc/self/mountinfo");
         let mounts = Self { waited: open()?, asked: open()? };
         mounts.has_changed();
@@ -29,7 +29,7 @@ impl Mounts {
     }
 
     /// Whether anything was mounted or unmounted since this was last asked.
-    pub(super) fn has_changed(&self) -> bool {
+    pub(crate) fn has_changed(&self) -> bool {
         let mut one = [PollFd::new(self.asked.as_fd(), PollFlags::POLLPRI)];
         poll(&mut one, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
@@ -39,7 +39,7 @@ impl Mounts {
     /// # Errors
     ///
     /// If procfs cannot be read.
-    pub(super) fn devices() -> io::Result<BTreeSet<u64>> {
+    pub(crate) fn devices() -> io::Result<BTreeSet<u64>> {
         let devices = mounted()?.into_iter().map(|mount| mount.device);
         Ok(devices.map(|(major, minor)| u64::from(major) << 20 | u64::from(minor)).collect())
     }

@@ -68,6 +68,30 @@ pub(super) fn directories_in(directory: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, 
     Ok(found)
 }
 
+/// The FIFOs, sockets and devices in the directory behind a descriptor, as `O_PATH` descriptors.
+///
+/// # Errors
+///
+/// As `readdir(3)`.
+pub(super) fn special_files_in(directory: BorrowedFd<'_>) -> Result<Vec<std::os::fd::OwnedFd>, Errno> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    let mut listing = Dir::open(link_of(directory).as_str(), flags, Mode::empty())?;
+    let plain = [Type::Directory, Type::File, Type::Symlink];
+    let mut names = Vec::new();
+    for entry in listing.iter() {
+        let entry = entry?;
+        if entry.file_type().is_none_or(|kind| !plain.contains(&kind)) {
+            names.push(entry.file_name().to_owned());
+        }
+    }
+    let opened = names.iter().filter_map(|name| {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let found = nix::fcntl::openat(&listing, name.as_c_str(), flags, Mode::empty()).ok()?;
+        (kind_of(nix::sys::stat::fstat(&found).ok()?.st_mode) == Kind::Special).then_some(found)
+    });
+    Ok(opened.collect())
+}
+
 /// Opens what is under a path, if that is the object that is meant.
 pub(super) fn open_under(path: &[u8], handle: &Handle) -> Option<std::os::fd::OwnedFd> {
     let path = CString::new(path).ok()?;

@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use uinotify_core::{Mask, ObjectId};
 
+use super::gate::Gate;
 use super::group::{Abilities, Group};
 use super::handle::Handle;
 use super::marks::MarkKind;
@@ -39,6 +40,8 @@ pub struct Options {
     pub privileges: bool,
     /// Have records of renames and the objects behind names (5.17).
     pub targets: bool,
+    /// Hold whoever opens or reads what is watched until all before that was drained, so that the kernel merges less. With CAP_SYS_ADMIN.
+    pub strict_order: bool,
     /// Records that may wait in a queue without a limit. Beyond it they are dropped, and queues overflow.
     pub records_max: usize,
     /// What other threads of this process do is not its own: a test's, which has the emulator beside it. Of those only who may tell threads
@@ -52,6 +55,7 @@ impl Default for Options {
             whole_file_systems: true,
             privileges: true,
             targets: true,
+            strict_order: false,
             records_max: 1_000_000,
             shares_process: false,
         }
@@ -68,6 +72,7 @@ pub struct Source {
     /// When to look again at what is mounted nowhere.
     look_at: Option<Instant>,
     own: Own,
+    gate: Option<Gate>,
     buffer: Vec<u8>,
     reused: u64,
 }
@@ -78,12 +83,16 @@ impl Source {
     /// # Errors
     ///
     /// If the kernel has no fanotify of the kind that is needed: EPERM for an ordinary user before 5.13, EINVAL before 5.9, ENOSYS. EMFILE at the
-    /// limit of groups.
+    /// limit of groups. EPERM for strict order without CAP_SYS_ADMIN.
     pub fn new(options: Options) -> Result<Self, Errno> {
         drop(Group::new(Self::most(options))?);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let mounts = Mounts::new().map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
         epoll.add(&mounts, EpollEvent::new(EpollFlags::EPOLLPRI, 0))?;
+        let gate = options.strict_order.then(Gate::new).transpose()?;
+        if let Some(gate) = &gate {
+            epoll.add(gate, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+        }
         Ok(Self {
             options,
             volumes: Vec::new(),
@@ -91,6 +100,7 @@ impl Source {
             mounts,
             look_at: None,
             own: Own::new(options.shares_process && options.privileges),
+            gate,
             buffer: vec![0; BUFFER_BYTES],
             reused: 0,
         })
@@ -116,7 +126,7 @@ impl Source {
         };
         let reused = &mut self.reused;
         let volume = self.volumes.get_mut(index).and_then(Option::as_mut).ok_or(Errno::ENOSPC)?;
-        let result = volume.watch(&target, mask, |slot, is_reused| {
+        let result = volume.watch(&target, mask, self.gate.as_ref(), |slot, is_reused| {
             *reused = (*reused + u64::from(is_reused)) & REUSED_MAX;
             ObjectId(TAG | *reused << REUSED_SHIFT | (index as u64) << VOLUME_SHIFT | u64::from(slot))
         });
@@ -126,8 +136,8 @@ impl Source {
 
     /// Ends the watch of an object. One that has ended by itself is no error.
     pub fn unwatch(&mut self, id: ObjectId) {
-        if let Some(volume) = self.volume_mut(id) {
-            volume.unwatch(id);
+        if let Some(volume) = self.volumes.get_mut(volume_of(id)).and_then(Option::as_mut) {
+            volume.unwatch(id, self.gate.as_ref());
         }
         self.drop_idle();
     }
@@ -138,6 +148,7 @@ impl Source {
     ///
     /// As `read(2)` of a fanotify descriptor.
     pub fn drain(&mut self, sink: &mut impl Sink) -> Result<(), Errno> {
+        let is_held = self.gate.as_ref().is_some_and(Gate::is_asked);
         // Asked first: what is told before an unmount comes before it.
         let is_time = self.look_at.is_some_and(|time| time <= Instant::now());
         let looks = self.mounts.has_changed() || is_time;
@@ -149,6 +160,19 @@ impl Source {
         }
         self.own.end_turn();
         self.buffer = buffer;
+        if let Some(gate) = &self.gate {
+            if is_held {
+                gate.go_on();
+            }
+            if !gate.is_kept() {
+                eprintln!(
+                    "uinotify: whoever held those that open and read has ended: the order of events is best effort from here on"
+                );
+                // Readable for ever.
+                let _ = self.epoll.delete(gate);
+                self.gate = None;
+            }
+        }
         if looks {
             self.check_mounts(sink);
         } else {
@@ -238,10 +262,6 @@ impl Source {
         // Its places are new, their numbers are not.
         self.reused = (self.reused + 1) & REUSED_MAX;
         Ok(free)
-    }
-
-    fn volume_mut(&mut self, id: ObjectId) -> Option<&mut Volume> {
-        self.volumes.get_mut(volume_of(id)).and_then(Option::as_mut)
     }
 
     /// Closing a group ends its marks.

@@ -289,7 +289,8 @@ impl Translation {
     }
 
     /// An object is gone. It is told so behind what is still told of it: unlink's ATTRIB takes the DELETE_SELF of an open file to where it
-    /// stood itself, and that of what a rename replaced comes behind what the moved object is told.
+    /// stood itself, an OPEN that of a directory, before what was removed from it; and that of what a rename replaced comes behind what the
+    /// moved object is told.
     fn ended(&mut self, mask: u64, object: Identifier<'_>, rest: &Records<'_>) {
         if mask & libc::FAN_DELETE_SELF == 0 {
             return;
@@ -298,9 +299,17 @@ impl Translation {
         let Some(known) = self.tree.find(&handle) else { return };
         let told = Object { id: known.id, kind: known.kind };
         let mut records = 0;
-        if mask & libc::FAN_ATTRIB != 0 && told.id != UNWATCHED {
-            let is_of_it =
-                |record: &Record<'_>| record.mask & OF_OPEN_FILES != 0 && Parts::of(record).object == Some(object);
+        if mask & !(libc::FAN_DELETE_SELF | libc::FAN_ONDIR) != 0 && told.id != UNWATCHED {
+            let is_in_it = |name: &Name<'_>| name.directory == object;
+            let is_of_it = |record: &Record<'_>| {
+                let Parts { object: subject, only, old, new } = Parts::of(record);
+                let is_entry = || [only, old, new].iter().flatten().any(is_in_it);
+                if told.kind == Kind::Directory {
+                    is_entry()
+                } else {
+                    record.mask & OF_OPEN_FILES != 0 && subject == Some(object)
+                }
+            };
             records = rest
                 .clone()
                 .enumerate()
@@ -358,8 +367,7 @@ impl Translation {
 
     /// From now on this name is that object's, or nobody's.
     fn own(&mut self, directory: &Handle, name: &[u8], object: Option<&Handle>, owner: Option<&Handle>) {
-        let masks = self.mask(directory) | object.map_or(Mask::empty(), |object| self.mask(object));
-        if !masks.contains(Mask::IN_EXCL_UNLINK) {
+        if !self.tree.is_any_excluding() {
             return;
         }
         let known = || self.owners.get(&(directory.clone(), name.into()));
@@ -388,7 +396,8 @@ impl Translation {
         let number = entry.name.strip_prefix(b"#").unwrap_or_default();
         !number.is_empty()
             && number.iter().all(u8::is_ascii_digit)
-            && self.path_in(entry.directory, entry.name).is_some_and(|path| scan::handle_under(&path).is_none())
+            // Nor is there any in a directory that is no more.
+            && self.path_in(entry.directory, entry.name).is_none_or(|path| scan::handle_under(&path).is_none())
     }
 
     /// Before FAN_RENAME the two ends of a rename are records of their own, one behind the other unless they were merged with others: what

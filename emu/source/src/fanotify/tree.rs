@@ -74,6 +74,8 @@ pub(super) struct Tree {
     hasher: RandomState,
     removed: VecDeque<Handle>,
     watched: usize,
+    /// How many of these leave out what comes by names that were removed.
+    excluding: usize,
 }
 
 /// The part of a number that says where the object is.
@@ -101,6 +103,11 @@ impl Tree {
         self.watched
     }
 
+    /// Whether any watch asks for whose a name is (IN_EXCL_UNLINK).
+    pub(super) fn is_any_excluding(&self) -> bool {
+        self.excluding > 0
+    }
+
     /// How many objects are known, and how many bytes their names take.
     pub(super) fn size(&self) -> (usize, usize) {
         let names = self.objects.iter().filter_map(|(_, object)| object.place.as_ref()).map(|place| place.name.len());
@@ -117,7 +124,9 @@ impl Tree {
     ) -> ObjectId {
         let slot = self.slot(handle, kind);
         let Some(object) = self.objects.get_mut(slot as usize) else { return UNWATCHED };
+        self.excluding -= usize::from(object.excludes());
         (object.kind, object.mask) = (kind, mask);
+        self.excluding += usize::from(object.excludes());
         if !object.is_watched() {
             object.id = number(slot);
             self.watched += 1;
@@ -151,6 +160,7 @@ impl Tree {
             self.displace(child);
             self.drop_if_idle(child);
         }
+        self.excluding -= usize::from(self.by_id(id).is_some_and(Object::excludes));
         let Some(object) = self.by_id_mut(id) else { return };
         (object.id, object.mask, object.path, object.knows_children) = (UNWATCHED, Mask::empty(), None, false);
         let handle = object.handle.clone();
@@ -345,6 +355,10 @@ impl Object {
 
     pub(super) fn is_watched(&self) -> bool {
         self.id != UNWATCHED
+    }
+
+    fn excludes(&self) -> bool {
+        self.mask.contains(Mask::IN_EXCL_UNLINK)
     }
 }
 

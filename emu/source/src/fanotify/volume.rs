@@ -6,8 +6,10 @@ use std::os::unix::ffi::OsStringExt;
 
 use nix::errno::Errno;
 use nix::sys::stat::{FileStat, fstat};
+use nix::sys::statfs::{EXT4_SUPER_MAGIC, FsType, TMPFS_MAGIC, fstatfs};
 use uinotify_core::{FsEvent, Kind, Mask, Object, ObjectId};
 
+use super::gate::Gate;
 use super::group::{Abilities, Group};
 use super::handle::Handle;
 use super::marks::{self, MarkKind, OF_SUBDIRECTORIES};
@@ -22,7 +24,8 @@ const RECORD_BYTES_MAX: usize = 2048;
 /// So often the queue's length is looked at.
 const READS_A_LOOK: usize = 64;
 /// File systems on which the links of a directory count its subdirectories.
-const COUNTING: [libc::__fsword_t; 3] = [libc::EXT4_SUPER_MAGIC as _, libc::XFS_SUPER_MAGIC as _, libc::TMPFS_MAGIC];
+const XFS_SUPER_MAGIC: FsType = FsType(0x5846_5342);
+const COUNTING: [FsType; 3] = [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, TMPFS_MAGIC];
 
 /// What tells file systems apart: a device's number, and the identity that records bear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +46,7 @@ pub(super) struct Target<'a> {
     object: BorrowedFd<'a>,
     pub(super) key: Key,
     status: FileStat,
-    magic: libc::__fsword_t,
+    magic: FsType,
     handle: Handle,
 }
 
@@ -53,12 +56,12 @@ impl<'a> Target<'a> {
     /// EOPNOTSUPP where there are no handles.
     pub(super) fn new(object: BorrowedFd<'a>) -> Result<Self, Errno> {
         let status = fstat(object)?;
-        let system = nix::sys::statfs::fstatfs(object)?;
+        let system = fstatfs(object)?;
         let identity = system.filesystem_id();
         // SAFETY: two integers without anything between them, of which any bytes are a value, lie there.
         let fsid = unsafe { (&raw const identity).cast::<[u8; 8]>().read() };
         let key = Key { device: status.st_dev, fsid };
-        Ok(Self { object, key, status, magic: system.filesystem_type().0, handle: Handle::of(object)? })
+        Ok(Self { object, key, status, magic: system.filesystem_type(), handle: Handle::of(object)? })
     }
 
     fn kind(&self) -> Kind {
@@ -116,6 +119,7 @@ impl Volume {
         &mut self,
         target: &Target<'_>,
         mask: Mask,
+        gate: Option<&Gate>,
         number: impl FnOnce(u32, bool) -> ObjectId,
     ) -> Result<ObjectId, Errno> {
         let kind = target.kind();
@@ -132,6 +136,10 @@ impl Volume {
                 self.group.mark(false, marks::events(kind, mask, self.group.abilities, false), &path)?;
             }
         }
+        let gate = gate.filter(|_| Gate::can_hold(target.magic));
+        if let Some(gate) = gate {
+            gate.hold(target.object, kind)?;
+        }
         let numbered = &mut self.numbered;
         let id = self.translation.tree.watch(&target.handle, kind, mask, |slot| {
             let is_reused = slot < *numbered;
@@ -142,7 +150,7 @@ impl Volume {
         tree.set_inode(id, target.status.st_ino);
         // To take the mark away; or for what is looked up in a directory.
         let looks = kind == Kind::Directory && mask.intersects(OF_SUBDIRECTORIES | Mask::IN_EXCL_UNLINK);
-        if (looks || self.mark != MarkKind::FileSystem) && tree.needs_path(id) {
+        if (looks || self.mark != MarkKind::FileSystem || gate.is_some()) && tree.needs_path(id) {
             let path = nix::fcntl::readlink(path.as_str()).ok();
             tree.set_path(id, path.map(|path| path.into_vec().into_boxed_slice()));
         }
@@ -163,13 +171,20 @@ impl Volume {
     }
 
     /// Ends the watch of an object.
-    pub(super) fn unwatch(&mut self, id: ObjectId) {
+    pub(super) fn unwatch(&mut self, id: ObjectId, gate: Option<&Gate>) {
         let tree = &mut self.translation.tree;
-        if let (MarkKind::Inodes(_), Some(object), Some(path)) = (self.mark, tree.by_id(id), tree.path(id)) {
+        let has_mark = matches!(self.mark, MarkKind::Inodes(_));
+        if (has_mark || gate.is_some())
+            && let (Some(object), Some(path)) = (tree.by_id(id), tree.path(id))
             // One that was moved since keeps its mark, until it is gone or nothing on its file system is watched.
-            if let Some(found) = scan::open_under(&path, &object.handle) {
+            && let Some(found) = scan::open_under(&path, &object.handle)
+        {
+            if has_mark {
                 let events = marks::events(object.kind, Mask::all(), self.group.abilities, false);
                 let _ = self.group.unmark(events, &scan::link_of(found.as_fd()));
+            }
+            if let Some(gate) = gate {
+                gate.let_go(found.as_fd(), object.kind);
             }
         }
         tree.unwatch(id);

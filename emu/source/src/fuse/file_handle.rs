@@ -48,7 +48,7 @@ impl FileHandle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fuse::status::Status;
+    use crate::status::Status;
 
     #[test]
     fn a_handle_leads_back_to_its_object_or_nowhere() {

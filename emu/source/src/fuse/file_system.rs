@@ -31,7 +31,7 @@ use super::reply::{Numbering, Reply};
 use super::request::{Handle, NodeId, Operation, Request};
 use super::sink::Sink;
 use super::slow::Slow;
-use super::status::Status;
+use crate::status::Status;
 use leaving::Leaving;
 
 /// A passthrough file system. It belongs to the thread that made it, whose file system ids, groups, capabilities and umask change while it

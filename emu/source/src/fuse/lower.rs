@@ -33,7 +33,14 @@ pub(super) struct Lower {
 }
 
 /// File systems whose close can fail: what was written goes over a network, or to a server, then.
-const REPORTS_ON_CLOSE: [i64; 6] = [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x6573_5546, 0x00c3_6400];
+const REPORTS_ON_CLOSE: [FsType; 6] = [
+    FsType(0x6969),
+    FsType(0xff53_4d42),
+    FsType(0xfe53_4d42),
+    FsType(0x0102_1997),
+    FsType(0x6573_5546),
+    FsType(0x00c3_6400),
+];
 
 impl Lower {
     /// # Errors
@@ -57,10 +64,7 @@ impl Lower {
 
     /// Whether a close can fail.
     pub(super) fn reports_on_close(&self) -> bool {
-        fstatfs(&self.mount).map_or(true, |status| {
-            let FsType(kind) = status.filesystem_type();
-            REPORTS_ON_CLOSE.contains(&kind)
-        })
+        fstatfs(&self.mount).map_or(true, |status| REPORTS_ON_CLOSE.contains(&status.filesystem_type()))
     }
 
     /// The handle of an object that can be found again by it.

@@ -17,8 +17,8 @@ use super::device::Device;
 use super::file_handle::FileHandle;
 use super::mode::Mode;
 use super::request::NodeId;
-use super::status::Status;
 use crate::mountinfo::mounted;
+use crate::status::Status;
 
 /// The longest write that is one request, and the longest read: what Linux allows without a setting (`fs.fuse.max_pages_limit`).
 pub(super) const TRANSFER_BYTES_MAX: u32 = 1 << 20;

@@ -13,8 +13,8 @@ use super::file_handle::FileHandle;
 use super::names::{NameId, Names};
 use super::numbered::Numbered;
 use super::request::NodeId;
-use super::status::{InodeKey, Status, Time};
 use super::ways::Ways;
+use crate::status::{InodeKey, Status, Time};
 
 /// What is known of an object.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::request::{Handle, NodeId};
-use super::status::{InodeKey, Status, Time};
+use crate::status::{InodeKey, Status, Time};
 
 /// The file is read and written past the page cache: each call is a request.
 pub(super) const OPEN_DIRECT: u32 = 1 << 0;

@@ -228,7 +228,8 @@ fn moved() -> Vec<Case> {
     ]
 }
 
-pub(super) fn cases() -> Vec<Case> {
+/// The lists of this file.
+pub fn cases() -> Vec<Case> {
     let mut cases = made_and_removed();
     cases.extend(moved());
     cases

@@ -375,7 +375,8 @@ fn directories() -> Vec<Case> {
     ]
 }
 
-pub(super) fn cases() -> Vec<Case> {
+/// The lists of this file.
+pub fn cases() -> Vec<Case> {
     let mut cases = opened();
     cases.extend(transferred());
     cases.extend(attributes());

@@ -10,7 +10,8 @@ use crate::shorthand::{
 
 use super::words::{ALL, both, drain};
 
-pub(super) fn cases() -> Vec<Case> {
+/// The lists of this file.
+pub fn cases() -> Vec<Case> {
     let once = ALL | libc::IN_ONESHOT;
     let linked = ALL | libc::IN_EXCL_UNLINK;
     let truncate = |size| Operation::Ftruncate { descriptor: slot(1), size };

@@ -45,6 +45,7 @@ impl Machine {
             Operation::While { waiting, meanwhile } => self.during(waiting, meanwhile),
             Operation::Interrupt { restart } => Ok(self.interrupt(*restart)),
             Operation::Checkpoint(descriptor) => self.checkpoint(*descriptor),
+            Operation::Barrier => super::barrier().map(|()| returned(0)),
             Operation::Execute(path) => self.execute(path),
             Operation::Child(operations) => self.child(operations),
             Operation::Become { user } => Ok(Self::become_user(*user)),

@@ -15,8 +15,8 @@ use super::{Answer, FileSystem, Given};
 use crate::fuse::lower::path_of;
 use crate::fuse::request::{Asker, Attributes, Handle, NodeId, TimeToSet};
 use crate::fuse::sink::Sink;
-use crate::fuse::status::Status;
 use crate::fuse::system_call::SystemCall;
+use crate::status::Status;
 
 impl FileSystem {
     pub(super) fn attributes(&mut self, node: NodeId, handle: Option<Handle>) -> Result<Answer, Errno> {
@@ -169,11 +169,14 @@ fn may_by_mode(status: &Status, mask: i32) -> Result<(), Errno> {
     if wanted & !bits == 0 { Ok(()) } else { Err(Errno::EACCES) }
 }
 
+/// fchmodat2(2) has one number everywhere; the crate knows it on some architectures only.
+const FCHMODAT2: libc::c_long = 452;
+
 fn set_mode(object: impl AsFd, mode: u32) -> Result<(), Errno> {
     let mode = mode & 0o7777;
     let fd = object.as_fd().as_raw_fd();
     // SAFETY: the path is an empty string.
-    let result = unsafe { libc::syscall(libc::SYS_fchmodat2, fd, c"".as_ptr(), mode, libc::AT_EMPTY_PATH) };
+    let result = unsafe { libc::syscall(FCHMODAT2, fd, c"".as_ptr(), mode, libc::AT_EMPTY_PATH) };
     match Errno::result(result) {
         // Before Linux 6.6.
         Err(Errno::ENOSYS) => {

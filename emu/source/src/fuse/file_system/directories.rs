@@ -10,7 +10,7 @@ use uinotify_core::FsEvent;
 use super::{Answer, FileSystem, Given};
 use crate::fuse::request::{Asker, NodeId, Place};
 use crate::fuse::sink::Sink;
-use crate::fuse::status::InodeKey;
+use crate::status::InodeKey;
 
 /// Before the name in linux_dirent64: the inode's number, the next place, the length of the record, the kind.
 const FIXED: usize = 19;

@@ -18,7 +18,7 @@ use crate::fuse::names::NameId;
 use crate::fuse::reply::decode_device;
 use crate::fuse::request::{Asker, NodeId};
 use crate::fuse::sink::Sink;
-use crate::fuse::status::Status;
+use crate::status::Status;
 
 /// A name in a directory.
 type At<'a> = (NodeId, &'a CStr);

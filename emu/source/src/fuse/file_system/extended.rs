@@ -115,7 +115,7 @@ impl FileSystem {
         let output_size = usize::try_from(output_size).unwrap_or(usize::MAX);
         let fd = self.files.get(handle)?.lower.as_raw_fd();
         // SAFETY: the argument has room for that of each of these commands, and lives through the call.
-        let result = unsafe { libc::ioctl(fd, libc::Ioctl::from(command), argument.as_mut_ptr()) };
+        let result = unsafe { libc::ioctl(fd, command as libc::Ioctl, argument.as_mut_ptr()) };
         let result = Errno::result(result)?;
         self.reply.u32(result.cast_unsigned());
         for _ in 0..3 {

@@ -20,8 +20,8 @@ use crate::fuse::open_files::OpenFile;
 use crate::fuse::request::{Asker, Handle, NodeId, Place, READ_LOCKOWNER, WRITE_CACHE, WRITE_KILL_SUIDGID};
 use crate::fuse::sink::Sink;
 use crate::fuse::slow::{Job, SlowCall};
-use crate::fuse::status::Status;
 use crate::fuse::system_call::SystemCall;
+use crate::status::Status;
 
 /// The kernel's FMODE_EXEC, which is in the flags if an exec opens the file.
 const EXECUTED: i32 = 0x20;

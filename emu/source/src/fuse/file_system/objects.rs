@@ -12,8 +12,8 @@ use crate::fuse::lower::open_object;
 use crate::fuse::names::NameId;
 use crate::fuse::request::{Asker, NodeId};
 use crate::fuse::sink::Sink;
-use crate::fuse::status::Status;
 use crate::fuse::system_call::SystemCall;
+use crate::status::Status;
 
 /// How many kept descriptors go at once when there is no room for another.
 const ROOM: usize = 16;

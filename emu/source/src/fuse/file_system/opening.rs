@@ -14,8 +14,8 @@ use crate::fuse::open_files::OpenFile;
 use crate::fuse::reply::{Hold, OPEN_DIRECT, OPEN_PASSTHROUGH};
 use crate::fuse::request::{Handle, NodeId};
 use crate::fuse::sink::Sink;
-use crate::fuse::status::Status;
 use crate::fuse::ways::Way;
+use crate::status::Status;
 
 impl FileSystem {
     /// Answers with an open file, and says which way its data go.

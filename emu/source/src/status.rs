@@ -1,4 +1,4 @@
-//! What the lower file system says of an object: statx, or fstatat where the kernel has none (before 4.11).
+//! What a file system says of an object: statx, or fstatat where the kernel has none (before 4.11).
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
@@ -11,47 +11,47 @@ use crate::inotify;
 
 /// A point in time; seconds before 1970 are negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Time {
-    pub(super) seconds: i64,
-    pub(super) nanoseconds: u32,
+pub(crate) struct Time {
+    pub(crate) seconds: i64,
+    pub(crate) nanoseconds: u32,
 }
 
 /// The file system and the number of an inode, which may be used again after its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct InodeKey {
-    pub(super) device: u64,
-    pub(super) number: u64,
+pub(crate) struct InodeKey {
+    pub(crate) device: u64,
+    pub(crate) number: u64,
 }
 
 /// The metadata of an object.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Status {
-    pub(super) key: InodeKey,
+pub(crate) struct Status {
+    pub(crate) key: InodeKey,
     /// With the type.
-    pub(super) mode: u32,
-    pub(super) links: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) device_major: u32,
-    pub(super) device_minor: u32,
-    pub(super) size: u64,
-    pub(super) blocks: u64,
-    pub(super) block_size: u32,
-    pub(super) accessed: Time,
-    pub(super) modified: Time,
-    pub(super) changed: Time,
+    pub(crate) mode: u32,
+    pub(crate) links: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) device_major: u32,
+    pub(crate) device_minor: u32,
+    pub(crate) size: u64,
+    pub(crate) blocks: u64,
+    pub(crate) block_size: u32,
+    pub(crate) accessed: Time,
+    pub(crate) modified: Time,
+    pub(crate) changed: Time,
     /// Where the file system knows it: this tells an inode from a later one with its number.
-    pub(super) born: Option<Time>,
+    pub(crate) born: Option<Time>,
 }
 
 impl Status {
     /// Of the object behind a descriptor, an `O_PATH` one too.
-    pub(super) fn of(object: impl AsFd) -> Result<Self, Errno> {
+    pub(crate) fn of(object: impl AsFd) -> Result<Self, Errno> {
         Self::at(object, c"", libc::AT_EMPTY_PATH)
     }
 
     /// Of what stands under a name in a directory, a symbolic link itself.
-    pub(super) fn under(directory: impl AsFd, name: &CStr) -> Result<Self, Errno> {
+    pub(crate) fn under(directory: impl AsFd, name: &CStr) -> Result<Self, Errno> {
         Self::at(directory, name, libc::AT_SYMLINK_NOFOLLOW)
     }
 
@@ -60,7 +60,7 @@ impl Status {
     /// # Errors
     ///
     /// Before Linux 4.11: EMFILE if the user may have no further inotify instance, EACCES if the object may not be read.
-    pub(super) fn device_of(object: impl AsFd) -> Result<u64, Errno> {
+    pub(crate) fn device_of(object: impl AsFd) -> Result<u64, Errno> {
         let flags = libc::AT_EMPTY_PATH | libc::AT_NO_AUTOMOUNT | libc::AT_STATX_DONT_SYNC;
         match statx(object.as_fd(), c"", flags, 0) {
             Ok(status) => Ok(libc::makedev(status.stx_dev_major, status.stx_dev_minor)),
@@ -69,25 +69,26 @@ impl Status {
         }
     }
 
-    pub(super) fn kind(&self) -> u32 {
+    pub(crate) fn kind(&self) -> u32 {
         self.mode & libc::S_IFMT
     }
 
-    pub(super) fn is_directory(&self) -> bool {
+    pub(crate) fn is_directory(&self) -> bool {
         self.kind() == libc::S_IFDIR
     }
 
-    pub(super) fn is_regular(&self) -> bool {
+    pub(crate) fn is_regular(&self) -> bool {
         self.kind() == libc::S_IFREG
     }
 
     /// Has bits that a write or a truncation by the unprivileged clears.
-    pub(super) fn has_set_ids(&self) -> bool {
+    pub(crate) fn has_set_ids(&self) -> bool {
         let group = libc::S_ISGID | libc::S_IXGRP;
         self.is_regular() && (self.mode & libc::S_ISUID != 0 || self.mode & group == group)
     }
 
-    fn at(directory: impl AsFd, name: &CStr, flags: i32) -> Result<Self, Errno> {
+    /// `flags` as for statx(2), of which an older kernel takes what fstatat(2) knows.
+    pub(crate) fn at(directory: impl AsFd, name: &CStr, flags: i32) -> Result<Self, Errno> {
         static HAS_NO_STATX: AtomicBool = AtomicBool::new(false);
         if !HAS_NO_STATX.load(Ordering::Relaxed) {
             match Self::by_statx(directory.as_fd(), name, flags) {
@@ -96,7 +97,7 @@ impl Status {
                 result => return result,
             }
         }
-        Self::by_stat(directory, name, flags)
+        Self::by_stat(directory, name, flags & !libc::AT_STATX_SYNC_TYPE)
     }
 
     fn by_statx(directory: impl AsFd, name: &CStr, flags: i32) -> Result<Self, Errno> {
