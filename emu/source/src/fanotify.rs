@@ -20,5 +20,6 @@ pub use handle::Handle;
 pub use marks::MarkKind;
 pub(crate) use mounts::Mounts;
 pub use records::{End, Identifier, Information, Record, Records};
+pub(crate) use scan::kind_of;
 pub use source::{Options, Source, Volumes, is_numbered};
 pub use tree::UNWATCHED;

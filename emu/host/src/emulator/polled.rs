@@ -20,6 +20,9 @@ use crate::told::Told;
 /// What no look can find.
 const NEVER_TOLD: Mask = Mask::IN_ACCESS.union(Mask::IN_OPEN).union(Mask::IN_CLOSE_WRITE).union(Mask::IN_CLOSE_NOWRITE);
 
+/// Watches that one instance may have waiting for a first look: each holds a descriptor, and takes a thread of the program.
+const AWAITED_MAX: usize = 256;
+
 /// The source, and who waits for it.
 #[derive(Debug, Default)]
 pub(super) struct Polled {
@@ -85,7 +88,7 @@ impl Emulator {
     ///
     /// # Errors
     ///
-    /// ENOSPC where the kernel has no room for a thread, with a line that says so. All else is told with the answer.
+    /// ENOSPC where the kernel has no room for a thread, with a line that says so; ENOMEM for more than can wait. All else is told with the answer.
     pub(super) fn begin_polled_watch(
         &mut self,
         id: u64,
@@ -93,6 +96,10 @@ impl Emulator {
         (mask, bits): (AddMask, u32),
         path: &[u8],
     ) -> Result<Ticket, Errno> {
+        if self.polled.awaited.values().filter(|awaited| awaited.session == id).count() >= AWAITED_MAX {
+            self.complain(&|| format!("instance {id} has {AWAITED_MAX} watches that wait for a first look: no more"));
+            return Err(Errno::ENOMEM);
+        }
         let sender = self.inbox.sender();
         let check =
             Box::new(move |object: std::os::fd::BorrowedFd<'_>| with_rights_of(sender, object, || may_read(object)));
