@@ -134,6 +134,9 @@ impl Emulator {
                 control.barriers.retain(|(ticket, _)| *ticket != passed);
             }
         }
+        if !answered.is_empty() {
+            self.release_held();
+        }
         for (key, id) in answered {
             self.answer_control(key, Some(id), Ok(done()));
         }
