@@ -13,6 +13,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use uinotify_host::trace::{TraceFile, TraceForm};
 use uinotify_host::{LimitOverrides, Mode, Order, Profile, SetNextWd, Sources};
 
+use crate::interpose::{self, Interpose};
 use crate::notice::notice;
 use crate::run::EXIT_OWN_ERROR;
 use crate::settings::Settings;
@@ -180,7 +181,15 @@ struct RunArguments {
     #[command(flatten)]
     emulator: EmulatorArguments,
 
-    /// Fail if the shim cannot be loaded into the program, instead of saying so
+    /// How the program's calls come to uinotify: auto, preload, seccomp or both
+    ///
+    /// preload: by a library, which the dynamic linker loads. seccomp: by a filter of system calls, for static programs, Go's and all
+    /// others. both: by both; auto: by the library, and by the filter where that changes nothing that the program may do (root, or
+    /// no_new_privs is set already). seccomp,reads and both,reads also take reads into little room.
+    #[arg(long, value_name = "WAY", value_parser = interpose::parse, default_value_t = Interpose::default())]
+    interpose: Interpose,
+
+    /// Fail if the program is out of uinotify's reach, instead of saying so
     #[arg(long)]
     strict: bool,
 
@@ -297,6 +306,10 @@ struct RestoreArguments {
     )]
     socket: Option<PathBuf>,
 
+    /// How the program's calls come to uinotify, as for `run`
+    #[arg(long, value_name = "WAY", value_parser = interpose::parse, default_value_t = Interpose::default(), conflicts_with = "socket")]
+    interpose: Interpose,
+
     #[command(flatten)]
     emulator: EmulatorArguments,
 
@@ -327,8 +340,18 @@ enum MissingArgument {
 
 impl From<RestoreArguments> for restore::Options {
     fn from(arguments: RestoreArguments) -> Self {
-        let RestoreArguments { checkpoint, group, via, max_steps, verify, missing, socket, emulator, command } =
-            arguments;
+        let RestoreArguments {
+            checkpoint,
+            group,
+            via,
+            max_steps,
+            verify,
+            missing,
+            socket,
+            interpose,
+            emulator,
+            command,
+        } = arguments;
         Self {
             checkpoint,
             group,
@@ -348,6 +371,7 @@ impl From<RestoreArguments> for restore::Options {
             },
             verify,
             socket,
+            interpose,
             settings: emulator.into(),
             command,
         }
@@ -637,6 +661,7 @@ impl From<RunArguments> for run::Options {
         Self {
             settings: Settings { mode: arguments.mode.into(), ..arguments.emulator.into() },
             strict: arguments.strict,
+            interpose: arguments.interpose,
             trees: arguments.tree.iter().map(|text| Tree::parse(text)).collect(),
             command: arguments.command,
         }

@@ -24,6 +24,7 @@ use crate::checkpoint::{self, Checkpoint, Instance, Selection, descendants_of, d
 use crate::environment::SOCKET;
 use crate::images::{convert, read_checkpoint};
 use crate::inherited::Inherited;
+use crate::interpose::Interpose;
 use crate::notice::notice;
 use crate::settings::Settings;
 use crate::{fdinfo, nested, program, ps, run};
@@ -189,7 +190,7 @@ fn restore_with(program: &Path, images: &Path, options: &Options) -> anyhow::Res
     let cap = options.seconds_max.map(|seconds| Cap::start(seconds, checkpoint.as_ref())).transpose()?;
     let profile = options.settings.profile.or(checkpoint.as_ref().map(|checkpoint| checkpoint.profile.into()));
     let settings = Settings { profile, ..options.settings.clone() };
-    let under = run::Options { settings, strict: true, trees: Vec::new(), command };
+    let under = run::Options { settings, strict: true, interpose: Interpose::PRELOAD, trees: Vec::new(), command };
     // CRIU keeps what it has found out only where /run is in memory. What the kernel can do is not what an emulator can.
     let _ = fs::remove_file(FEATURES);
     let result = run::run(&under);

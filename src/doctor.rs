@@ -11,6 +11,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use serde_json::{Value, json};
 use uinotify_host::{LimitOverrides, MachineLimits, Sources, trial};
+use uinotify_intercept::is_possible_unprivileged;
 
 use crate::inherited::Inherited;
 use crate::nested;
@@ -102,6 +103,13 @@ impl Findings {
         let loads = |program: &str| format!("loads into {program}");
         line("library", &self.trials.loaded.as_ref().map_or_else(Clone::clone, |found| loads(&found.program)));
         line("program", &worked(&self.trials.emulated, "has its events, and the number of a watch that it asked for"));
+        let unasked = is_possible_unprivileged();
+        let filter = if unasked {
+            "is reached too"
+        } else {
+            "is reached by --interpose seccomp, and gains no rights (no_new_privs)"
+        };
+        line("no libc", &worked(&self.trials.filtered, &format!("a program that calls none {filter}")));
         line("inotify", &worked(&self.inotify, "the kernel has it"));
         line("next wd", &self.next_wd_text());
         line("fuse", &worked(&self.trials.fuse, "a tree is shown, without the kernel's inotify"));
@@ -152,6 +160,7 @@ impl Findings {
                 Err(why) => json!({ "works": false, "why": why }),
             },
             "program": outcome(&self.trials.emulated),
+            "no_libc": outcome(&self.trials.filtered),
             "sources": {
                 "inotify": outcome(&self.inotify),
                 "fuse": outcome(&self.trials.fuse),

@@ -16,14 +16,15 @@ pub(crate) const DISABLE_BEFORE: &str = "UINOTIFY_DISABLE_BEFORE_RUN";
 /// What the dynamic linker loads first.
 pub(crate) const PRELOAD: &str = "LD_PRELOAD";
 
-/// The environment of this process with the changes that put a program under the emulator at `socket`.
-pub(crate) fn for_program(shim: &Path, socket: &Path, token: [u8; 16]) -> Vec<(OsString, OsString)> {
+/// The environment of this process with the changes that put a program under the emulator at `socket`, and behind a shim, if there is to be
+/// one.
+pub(crate) fn for_program(shim: Option<&Path>, socket: &Path, token: [u8; 16]) -> Vec<(OsString, OsString)> {
     changed(std::env::vars_os(), shim, socket, token)
 }
 
 fn changed(
     environment: impl Iterator<Item = (OsString, OsString)>,
-    shim: &Path,
+    shim: Option<&Path>,
     socket: &Path,
     token: [u8; 16],
 ) -> Vec<(OsString, OsString)> {
@@ -36,7 +37,15 @@ fn changed(
         }
     }
     let before = environment.iter().find(|(name, _)| name == PRELOAD).map(|(_, value)| value.clone());
-    set(&mut environment, PRELOAD, preload(shim, before.as_deref()));
+    let preloaded = match shim {
+        Some(shim) => preload(shim, before.as_deref()),
+        None => others(before.as_deref()).join(OsStr::new(":")),
+    };
+    if preloaded.is_empty() {
+        environment.retain(|(name, _)| name != PRELOAD);
+    } else {
+        set(&mut environment, PRELOAD, preloaded);
+    }
 
     set(&mut environment, SOCKET, address(socket, token));
     environment
@@ -59,16 +68,15 @@ fn set(environment: &mut Vec<(OsString, OsString)>, name: &str, value: OsString)
 
 /// The shim in front of what is preloaded already. Another shim is replaced: the inner of two nested runs wins.
 pub(crate) fn preload(shim: &Path, before: Option<&OsStr>) -> OsString {
-    let mut list = shim.as_os_str().to_owned();
+    [&[shim.as_os_str()], &others(before)[..]].concat().join(OsStr::new(":"))
+}
+
+/// What is preloaded besides a shim.
+fn others(before: Option<&OsStr>) -> Vec<&OsStr> {
     let before = before.map_or(&b""[..], OsStr::as_bytes);
     // ld.so(8): the items of the list are separated by spaces or colons.
-    for item in before.split(|byte| matches!(byte, b' ' | b':')) {
-        if !item.is_empty() && !is_shim(Path::new(OsStr::from_bytes(item))) {
-            list.push(":");
-            list.push(OsStr::from_bytes(item));
-        }
-    }
-    list
+    let items = before.split(|byte| matches!(byte, b' ' | b':')).map(OsStr::from_bytes);
+    items.filter(|item| !item.is_empty() && !is_shim(Path::new(item))).collect()
 }
 
 /// Whether a file is a shim by its name: `libuinotify*.so`.
@@ -95,7 +103,7 @@ mod tests {
     fn of(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         let environment = pairs.iter().map(|(name, value)| (name.into(), value.into()));
         let mut changed: Vec<_> =
-            changed(environment, Path::new("/r/libuinotify-1.so"), Path::new("/r/1.sock"), [0xab; 16])
+            changed(environment, Some(Path::new("/r/libuinotify-1.so")), Path::new("/r/1.sock"), [0xab; 16])
                 .into_iter()
                 .map(|(name, value)| (name.into_string().unwrap(), value.into_string().unwrap()))
                 .collect();
@@ -114,6 +122,17 @@ mod tests {
         assert_eq!(preload("libm.so.6 /a/b.so::c.so"), "/r/libuinotify-1.so:libm.so.6:/a/b.so:c.so");
         assert_eq!(preload("/x/libuinotify-2.so:/r/libuinotify.so a.so"), "/r/libuinotify-1.so:a.so");
         assert_eq!(value(&of(&[]), "LD_PRELOAD"), Some("/r/libuinotify-1.so"));
+    }
+
+    #[test]
+    fn without_a_shim_what_else_is_preloaded_stays() {
+        let preload = |before: &str| {
+            let environment = [("LD_PRELOAD".into(), before.into())];
+            let changed = changed(environment.into_iter(), None, Path::new("/r/1.sock"), [0; 16]);
+            changed.into_iter().find(|(name, _)| name == "LD_PRELOAD").map(|(_, value)| value.into_string().unwrap())
+        };
+        assert_eq!(preload("/x/libuinotify-2.so"), None);
+        assert_eq!(preload("/x/libuinotify-2.so:a.so b.so"), Some("a.so:b.so".to_owned()));
     }
 
     #[test]

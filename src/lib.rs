@@ -22,6 +22,7 @@ pub mod fdinfo;
 pub mod images;
 mod inherited;
 pub mod inject;
+pub mod interpose;
 pub mod log;
 pub mod manual;
 pub mod mount;

@@ -14,6 +14,7 @@ use uinotify_host::EmulatorAddress;
 use crate::checkpoint::{self, Checkpoint, Instance, Progress, restore};
 use crate::images::{EXIT_LOSSES, read_checkpoint};
 use crate::inherited::Inherited;
+use crate::interpose::Interpose;
 use crate::notice::notice;
 use crate::run::{self, Handed, Signalled, put_in_place};
 use crate::settings::Settings;
@@ -32,7 +33,9 @@ pub struct Options {
     pub verify: bool,
     /// The server in which they are rebuilt; else an emulator of the program's own.
     pub socket: Option<PathBuf>,
-    /// The settings of that one.
+    /// How the program's calls come to that one.
+    pub interpose: Interpose,
+    /// Its settings.
     pub settings: Settings,
     /// The program and its arguments; empty for none.
     pub command: Vec<OsString>,
@@ -80,6 +83,7 @@ pub fn run(options: &Options) -> anyhow::Result<u8> {
             let under = run::Options {
                 settings: Settings { profile, ..options.settings.clone() },
                 strict: false,
+                interpose: options.interpose,
                 trees: Vec::new(),
                 command: options.command.clone(),
             };

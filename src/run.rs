@@ -5,16 +5,19 @@
 //! that the program or its children hold, so that neither a daemon that is left behind nor the death of this process
 //! takes an instance away.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
 use uinotify_host::{Admission, Config, EmulatorAddress, Lifetime};
 
 use crate::inherited::Inherited;
+use crate::interpose::{Interpose, Way};
 use crate::notice::notice;
 use crate::program::{self, Unreachable};
 use crate::settings::Settings;
@@ -24,13 +27,17 @@ use crate::tree::{Tree, TreeError};
 use crate::{environment, nested, process};
 
 mod emulator;
+mod guard;
+mod lookout;
 mod sandbox;
 mod signals;
 mod spawn;
 
 use emulator::EmulatorProcess;
+use guard::{Guard, Guarded};
 use sandbox::Sandbox;
 use signals::{Signals, is_for_program};
+use spawn::Surroundings;
 pub(crate) use spawn::put_in_place;
 
 /// Exit status of `run` when uinotify itself failed.
@@ -45,8 +52,10 @@ pub const EXIT_NOT_FOUND: u8 = 127;
 pub struct Options {
     /// The emulator's settings.
     pub settings: Settings,
-    /// A program into which the shim cannot be loaded is an error, not only worth a message.
+    /// A program that cannot be reached is an error, not only worth a message.
     pub strict: bool,
+    /// How the program's calls come to the emulator.
+    pub interpose: Interpose,
     /// What the program sees through a file system of ours.
     pub trees: Vec<Tree>,
     /// The program and its arguments.
@@ -60,7 +69,7 @@ pub enum RunError {
     NoSocket(NoFolder),
     /// No folder takes the shim.
     NoShim(shim_file::NoPlace),
-    /// The program is out of the shim's reach, and `--strict` was given.
+    /// The program is out of reach, and `--strict` was given.
     Unreachable(Unreachable),
     /// The emulator ended before it was ready; it has said why.
     Emulator,
@@ -192,8 +201,13 @@ pub fn run_prepared(
     if nested::is_emulated() {
         return Err(RunError::system("execute /proc/self/exe again")(nested::execute_again(&inherited)));
     }
-    let found = !options.command.is_empty() && check_program(options)?;
     let sandbox = Sandbox::prepare(&options.trees, options.settings.mode).map_err(RunError::Tree)?;
+    // Who may mount in a user name space of its own may have a filter there.
+    let has_filter = guard::is_wanted(options.interpose);
+    let (found, unreached) = match options.command.first() {
+        Some(name) => check_program(name, options, has_filter)?,
+        None => (false, None),
+    };
 
     let socket = Socket::bind().map_err(RunError::NoSocket)?;
     let shim = shim_file::install(socket.folder()).map_err(RunError::NoShim)?;
@@ -207,7 +221,13 @@ pub fn run_prepared(
 
     // From here on no signal that is to be forwarded is lost: it waits until the program is there.
     let signals = Signals::block().map_err(RunError::system("wait for signals"))?;
-    let (emulator, sandbox) = EmulatorProcess::start(config(options, token), socket, sandbox)?;
+    let (guard, for_emulator) = match has_filter && !options.command.is_empty() {
+        true => Guard::prepare(options.interpose)
+            .map(|(guard, end)| (Some(guard), Some(end)))
+            .map_err(|error| RunError::System { purpose: "have a socket for the emulator", error })?,
+        false => (None, None),
+    };
+    let (emulator, sandbox) = EmulatorProcess::start(config(options, token), socket, sandbox, for_emulator)?;
     if options.settings.verbose {
         notice(format_args!("emulator {}", emulator.pid()));
     }
@@ -219,10 +239,20 @@ pub fn run_prepared(
         handed = prepared.map_err(RunError::Prepare)?;
     }
     let Some(name) = options.command.first() else { return Ok(0) };
-    let environment = environment::to_strings(environment::for_program(&shim, &socket_path, token));
-    let program = spawn::spawn(&options.command, &environment, &inherited, sandbox.as_ref(), &handed)
+    let preloaded = options.interpose.preloads().then_some(shim.as_path());
+    let environment = environment::to_strings(environment::for_program(preloaded, &socket_path, token));
+    let guard = guard.map(|guard| guard.with_reader(emulator.pid()));
+    let surroundings = Surroundings { sandbox: sandbox.as_ref(), guard: guard.as_ref(), handed: &handed };
+    let (program, guarded) = spawn::spawn(&options.command, &environment, &inherited, &surroundings)
         .map_err(|error| error.into_run_error(name.clone(), found))?;
-    drop((sandbox, handed));
+    if guard.is_some() {
+        tell(guarded, options.settings.verbose);
+    }
+    if options.interpose.way == Way::Auto && guarded == Guarded::No {
+        let address = environment::address(&socket_path, token);
+        lookout::start(address.into_vec(), emulator.pid(), unreached);
+    }
+    drop((sandbox, guard, handed));
     process::let_go_of_descriptors(&[signals.descriptor(), emulator.lifeline()]);
     let mut emulator = Some(emulator);
     let status = supervise(program, &mut emulator, &signals)?;
@@ -232,17 +262,42 @@ pub fn run_prepared(
     Ok(status)
 }
 
-/// Says when the shim cannot reach the program; returns whether there is a program at all.
-fn check_program(options: &Options) -> Result<bool, RunError> {
-    let Some(file) = program::find(&options.command[0], std::env::var_os("PATH").as_deref()) else {
-        return Ok(false);
+/// Says when nothing reaches the program. Tells whether there is a program at all, and which one was named.
+fn check_program(name: &OsStr, options: &Options, has_filter: bool) -> Result<(bool, Option<PathBuf>), RunError> {
+    let Some(file) = program::find(name, std::env::var_os("PATH").as_deref()) else {
+        return Ok((false, None));
     };
-    match program::obstacle(&file, SHIM) {
-        Some(unreachable) if options.strict => return Err(RunError::Unreachable(unreachable)),
-        Some(unreachable) => notice(unreachable),
-        None => {}
+    let Some(unreachable) = program::obstacle(&file, SHIM).filter(|_| !has_filter) else {
+        return Ok((true, None));
+    };
+    if options.strict {
+        return Err(RunError::Unreachable(unreachable));
     }
-    Ok(true)
+    if options.interpose.way == Way::Auto {
+        notice(format_args!(
+            "{unreachable}; --interpose seccomp reaches it, if it is to gain no rights (no_new_privs)"
+        ));
+    } else {
+        notice(&unreachable);
+    }
+    let named = unreachable.interpreter.unwrap_or(unreachable.program);
+    Ok((true, Some(named.canonicalize().unwrap_or(named))))
+}
+
+/// Says what the filter has changed, and what it has not reached.
+fn tell(guarded: Guarded, verbose: bool) {
+    match guarded {
+        Guarded::GivingUpRights => {
+            notice("no_new_privs is set, for a filter of system calls: setuid programs and others gain no rights");
+        }
+        Guarded::Supervised => notice(
+            "another supervisor listens to the system calls of this process, and Linux has room for one (EBUSY): \
+             programs without libc get the kernel's inotify",
+        ),
+        Guarded::Yes if verbose => notice("filter of system calls, for programs that the shim does not reach"),
+        Guarded::ByOuter if verbose => notice("system calls come by way of the uinotify around this one"),
+        _ => {}
+    }
 }
 
 fn config(options: &Options, token: [u8; 16]) -> Config {

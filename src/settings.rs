@@ -72,8 +72,8 @@ impl Settings {
             Sources::Inotify => "source inotify",
             Sources::Fuse => "source fuse",
             Sources::Fanotify => "source fanotify",
-            Sources::Script => "source script",
             Sources::Poll => "source poll",
+            Sources::Script => "source script",
         });
         if self.profile == Some(Profile::El7) {
             notice("profile el7");

@@ -6,7 +6,7 @@
 //!
 //! `--quick` takes few samples: it shows that everything works, not how fast. So does any run without `--bench`, such as
 //! `cargo test --benches`. A word as argument picks the groups whose name contains it: `restore`, `checkpoint`, `add_watch`, `folders`, `queue`,
-//! `rate`, `latency`, `wake_up`, `reading`, `memory`, `ordinary`. `--source fanotify` takes the emulator's events from there, and measures
+//! `rate`, `latency`, `wake_up`, `reading`, `memory`, `ordinary`, `intercepted`. `--source fanotify` takes the emulator's events from there, and measures
 //! what only that source is asked for, in the group `marked`: with `UINOTIFY_FOLDERS` directories, a million. A goal that is missed is no failure of the run; a lost event is.
 
 use std::path::Path;
@@ -22,6 +22,8 @@ mod events;
 mod folders;
 #[path = "benchmarks/full_queue.rs"]
 mod full_queue;
+#[path = "benchmarks/intercepted.rs"]
+mod intercepted;
 #[path = "benchmarks/marked.rs"]
 mod marked;
 #[path = "benchmarks/memory.rs"]
@@ -54,8 +56,10 @@ use worker::Extent;
 const WORKER: &str = "--worker";
 const WRITER: &str = "--writer";
 const ORDINARY: &str = "--ordinary";
+const INTERCEPTED: &str = "--intercepted";
 const MEMORY: &str = "--memory";
 const MARKED: &str = "--marked";
+const ROUNDS: &str = "--rounds";
 
 /// Where the emulator's events come from.
 const SOURCE: &str = "UINOTIFY_BENCHMARK_SOURCE";
@@ -74,7 +78,9 @@ fn main() -> ExitCode {
         }
         [MEMORY, root, extent] => memory::main(Path::new(root), Extent::parse(extent)),
         [MARKED, extent] => marked::main(Extent::parse(extent)),
+        [ROUNDS, folder, count] => marked::act(Path::new(folder), count.parse().expect("a number")),
         [WRITER, root] => writer::main(Path::new(root)),
+        [INTERCEPTED, root] => intercepted::main(Path::new(root)),
         [ORDINARY, place] => ordinary::main(place == "shim"),
         _ => return coordinate(&words),
     }
@@ -130,6 +136,14 @@ fn coordinate(words: &[&str]) -> ExitCode {
             extent,
         ));
     }
+    if only.is_none_or(|only| "intercepted".contains(only)) {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let with_root = |mut command: Command| {
+            command.arg(INTERCEPTED).arg(root.path());
+            command
+        };
+        rows.extend(intercepted::measure(|way| with_root(behind(way, root.path())), || with_root(plain()), extent));
+    }
     println!("{}", row::HEAD);
     for row in &rows {
         println!("{}", row.line());
@@ -182,9 +196,14 @@ fn plain() -> Command {
 
 /// The emulator's socket is in a folder of its own: whoever looks at all emulators of this user has nothing to do with this one.
 fn under_shim(root: &Path) -> Command {
+    // The native side calls by number.
+    behind("preload", root)
+}
+
+fn behind(way: &str, root: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_uinotify"));
     command.env("XDG_RUNTIME_DIR", root);
-    command.arg("run");
+    command.args(["run", "--interpose", way]);
     if let Ok(source) = std::env::var(SOURCE) {
         command.args(["--source", &source]);
     }

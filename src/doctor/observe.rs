@@ -47,6 +47,11 @@ pub fn observe(folder: &Path) -> anyhow::Result<()> {
     ensure!(wd == NUMBER, "the watch has the number {wd:#x}, and not {NUMBER:#x}, which was asked for");
     let file = folder.join("new");
     fs::write(&file, "").with_context(|| format!("cannot write {}", file.display()))?;
+    let mut waiting: libc::c_int = 0;
+    // Without the library a read may come before the event; this brings it.
+    // SAFETY: FIONREAD writes one int, which lives through the call.
+    let counted = unsafe { libc::ioctl(instance.as_fd().as_raw_fd(), libc::FIONREAD, &raw mut waiting) };
+    Errno::result(counted).context("FIONREAD")?;
     let events = instance.read_events();
     fs::remove_file(&file)?;
     let events = events.map_err(io::Error::from).context("read")?;

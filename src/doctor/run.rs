@@ -19,6 +19,8 @@ pub(super) struct Trials {
     pub(super) loaded: Result<Box<Loaded>, String>,
     /// A program had its events, and the number of a watch that it asked for.
     pub(super) emulated: Result<(), String>,
+    /// The same for one whose calls came by a filter of system calls.
+    pub(super) filtered: Result<(), String>,
     /// A tree was shown.
     pub(super) fuse: Result<(), String>,
 }
@@ -45,7 +47,8 @@ impl Trials {
         } else {
             (emulate(&command, &folder, &[]), watch_tree(&command, &folder))
         };
-        Ok(Self { loaded: loaded.map(Box::new), emulated, fuse })
+        let filtered = emulate(&command, &folder, &["--interpose", "seccomp"].map(OsStr::new));
+        Ok(Self { loaded: loaded.map(Box::new), emulated, filtered, fuse })
     }
 }
 

@@ -32,6 +32,7 @@ impl EmulatorProcess {
         config: Config,
         socket: Socket,
         sandbox: Option<Sandbox>,
+        filters: Option<OwnedFd>,
     ) -> Result<(Self, Option<Sandbox>), RunError> {
         let purpose = "start the emulator";
         let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(RunError::system(purpose));
@@ -42,7 +43,7 @@ impl EmulatorProcess {
         match unsafe { fork() }.map_err(RunError::system(purpose))? {
             ForkResult::Child => {
                 drop((lifeline, ready_reader));
-                let status = match serve(config, socket, sandbox, &lifeline_reader, ready) {
+                let status = match serve(config, socket, sandbox, filters, &lifeline_reader, ready) {
                     Ok(()) => 0,
                     Err(error) => {
                         notice(format_args!("emulator {}: {error}", std::process::id()));
@@ -53,7 +54,7 @@ impl EmulatorProcess {
             }
             ForkResult::Parent { child } => {
                 let socket_path = socket.leave_path();
-                drop((lifeline_reader, ready));
+                drop((lifeline_reader, ready, filters));
                 if File::from(ready_reader).read_exact(&mut [0]).is_err() {
                     let _ = process::exit_status(child);
                     let _ = fs::remove_file(&socket_path);
@@ -87,6 +88,7 @@ fn serve(
     config: Config,
     mut socket: Socket,
     sandbox: Option<Sandbox>,
+    filters: Option<OwnedFd>,
     lifeline: &OwnedFd,
     ready: OwnedFd,
 ) -> io::Result<()> {
@@ -94,12 +96,16 @@ fn serve(
     let mut kept: Vec<RawFd> = listeners.iter().map(AsRawFd::as_raw_fd).collect();
     kept.extend([lifeline.as_raw_fd(), ready.as_raw_fd()]);
     kept.extend(sandbox.iter().flat_map(Sandbox::descriptors_of_emulator));
+    kept.extend(filters.iter().map(AsRawFd::as_raw_fd));
     process::let_go_of_descriptors(&kept);
     process::stand_alone()?;
 
     let mut emulator = Emulator::new(config)?;
     if let Some(sandbox) = sandbox {
         sandbox.give_to(&mut emulator)?;
+    }
+    if let Some(filters) = filters {
+        emulator.await_filter(filters)?;
     }
     give_standard_error_back_with(lifeline.try_clone()?)?;
     File::from(ready).write_all(&[0])?;

@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{ForkResult, Pid, execvpe, fork, getpgrp, getpid, pipe2};
 
+use super::guard::{Guard, Guarded};
 use super::sandbox::Sandbox;
 use super::{EXIT_CANNOT_EXECUTE, Handed, RunError, Signalled};
 use crate::inherited::Inherited;
@@ -20,12 +21,31 @@ use crate::process;
 
 /// In the place of the errno of a program that could not be executed.
 const SANDBOX_FAILED: i32 = -1;
+/// This and below, in front of such an errno: what has become of the filter.
+const GUARDED: i32 = -16;
+
+/// What the program finds around it.
+pub(super) struct Surroundings<'a> {
+    pub(super) sandbox: Option<&'a Sandbox>,
+    pub(super) guard: Option<&'a Guard>,
+    pub(super) handed: &'a [Handed],
+}
+
+impl Surroundings<'_> {
+    /// In the process that is about to execute the program.
+    fn enter(&self) -> Result<Guarded, String> {
+        if let Some(sandbox) = self.sandbox {
+            sandbox.enter().map_err(|error| error.to_string())?;
+        }
+        self.guard.map_or(Ok(Guarded::No), Guard::enter)
+    }
+}
 
 /// Why there is no program.
 pub(super) enum SpawnError {
     /// It could not be executed.
     Execute(Errno),
-    /// It could not be shown a tree, and the reason was said.
+    /// It could not be shown a tree, or have the filter that it has to have, and the reason was said.
     Sandbox,
     /// There was no process to execute it.
     Fork(Errno),
@@ -42,14 +62,13 @@ impl SpawnError {
 }
 
 /// Starts `command`, sought in `PATH` as a shell does, with `environment` and all else as this process had it at its
-/// start, in the sandbox.
+/// start, in its surroundings. Also tells what has become of the filter.
 pub(super) fn spawn(
     command: &[OsString],
     environment: &[CString],
     inherited: &Inherited,
-    sandbox: Option<&Sandbox>,
-    handed: &[Handed],
-) -> Result<Pid, SpawnError> {
+    surroundings: &Surroundings<'_>,
+) -> Result<(Pid, Guarded), SpawnError> {
     // The kernel ends each argument of this process with NUL, so none can contain one.
     let arguments: Vec<_> = command.iter().filter_map(|part| CString::new(part.as_bytes()).ok()).collect();
     // Closed by a successful exec; otherwise it brings the errno.
@@ -58,13 +77,19 @@ pub(super) fn spawn(
     // SAFETY: this process has one thread, so no lock can be held by a thread that the child lacks.
     match unsafe { fork() }.map_err(SpawnError::Fork)? {
         ForkResult::Child => {
-            if let Some(Err(problem)) = sandbox.map(Sandbox::enter) {
-                notice(problem);
-                let _ = File::from(failure_writer).write_all(&SANDBOX_FAILED.to_ne_bytes());
-                // SAFETY: as below.
-                unsafe { libc::_exit(EXIT_CANNOT_EXECUTE.into()) }
+            let mut writer = File::from(failure_writer);
+            match surroundings.enter() {
+                // Whoever does not read it any more has ended.
+                Ok(guarded) => _ = writer.write_all(&(GUARDED - i32::from(guarded as u8)).to_ne_bytes()),
+                Err(problem) => {
+                    notice(problem);
+                    let _ = writer.write_all(&SANDBOX_FAILED.to_ne_bytes());
+                    // SAFETY: as below.
+                    unsafe { libc::_exit(EXIT_CANNOT_EXECUTE.into()) }
+                }
             }
-            let mut failure_writer = failure_writer;
+            let mut failure_writer = OwnedFd::from(writer);
+            let handed = surroundings.handed;
             let errno = match inherited.restore().and_then(|()| put_in_place(handed, &mut failure_writer)) {
                 Ok(()) => match execvpe(&arguments[0], &arguments, environment) {
                     Ok(never) => match never {},
@@ -78,17 +103,21 @@ pub(super) fn spawn(
         }
         ForkResult::Parent { child } => {
             drop(failure_writer);
-            let mut errno = [0; 4];
-            match File::from(failure_reader).read_exact(&mut errno) {
-                Err(_) => Ok(child),
-                Ok(()) => {
-                    let _ = process::exit_status(child);
-                    Err(match i32::from_ne_bytes(errno) {
-                        SANDBOX_FAILED => SpawnError::Sandbox,
-                        errno => SpawnError::Execute(Errno::from_raw(errno)),
-                    })
-                }
+            let mut reader = File::from(failure_reader);
+            let (mut word, mut guarded) = ([0; 4], Guarded::No);
+            while reader.read_exact(&mut word).is_ok() {
+                let error = match i32::from_ne_bytes(word) {
+                    state @ ..=GUARDED => {
+                        guarded = Guarded::of(GUARDED - state);
+                        continue;
+                    }
+                    SANDBOX_FAILED => SpawnError::Sandbox,
+                    errno => SpawnError::Execute(Errno::from_raw(errno)),
+                };
+                let _ = process::exit_status(child);
+                return Err(error);
             }
+            Ok((child, guarded))
         }
     }
 }

@@ -56,7 +56,7 @@ impl Summary {
                 What::GetNextWd { .. } => summary.call("UINOTIFY_IOC_GETNEXTWD", false),
                 What::Count { .. } => summary.call("FIONREAD", false),
                 What::FailedRead { .. } => summary.call("read", true),
-                // It is told once more when it comes.
+                // It is told again when it comes.
                 What::Event { outcome: Outcome::Held, .. } => {}
                 What::Event { mask, outcome, queue_events, .. } => {
                     let peak = summary.queues.entry(*instance).or_default();

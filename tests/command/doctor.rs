@@ -23,6 +23,7 @@ pub(super) fn what_works_is_said() -> Outcome {
     assert_eq!(ended.status, Some(0), "{found}");
     assert_eq!((&found["default"]["works"], &found["auto"]["source"]), (&true.into(), &"inotify".into()));
     assert_eq!((&found["library"]["works"], &found["program"]["works"]), (&true.into(), &true.into()));
+    assert_eq!(found["no_libc"]["works"], true);
     // This process holds an instance with one watch.
     let users = found["in_use"]["users"].as_array().ok_or("users")?;
     let processes = users.iter().flat_map(|user| user["processes"].as_array().into_iter().flatten());

@@ -9,17 +9,20 @@ use libtest_mimic::{Completion, Failed};
 
 use crate::room::{Outcome, Room, copy_program};
 
+/// Without a filter, which reaches all programs.
+const PRELOAD: [&str; 2] = ["--interpose", "preload"];
+
 /// Runs `program`, of which it is known what `message` has to say, with and without `--strict`.
 fn is_told(room: &Room, program: &Path, message: &str, status: Option<i32>) -> Outcome {
     let program = program.to_str().ok_or("a UTF-8 path")?;
     if status.is_some() {
-        let ended = room.run(&[], &[program]);
+        let ended = room.run(&PRELOAD, &[program]);
         assert_eq!(ended.status, status);
         assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
         assert!(ended.stderr.starts_with(&format!("uinotify: {program} ")), "{}", ended.stderr);
         assert!(ended.stderr.contains(message), "{}", ended.stderr);
     }
-    let strict = room.run(&["--strict"], &[program]);
+    let strict = room.run(&[&PRELOAD[..], &["--strict"]].concat(), &[program]);
     assert_eq!(strict.status, Some(125));
     assert_eq!(strict.stderr.lines().count(), 1, "{}", strict.stderr);
     assert!(strict.stderr.contains(message), "{}", strict.stderr);

@@ -11,6 +11,7 @@
 //! | `UINOTIFY_ARGUMENTS` | further arguments of `uinotify run`, separated by spaces |
 //! | `UINOTIFY_AGAINST=kernel` | the kernel takes the emulator's place: a check of the lists themselves |
 
+mod by_number;
 mod checkpoint;
 mod el7;
 mod fanotify;
@@ -55,6 +56,8 @@ struct Subjects {
     marked: Pool,
     /// The same in strict order.
     strict: Pool,
+    /// An emulator behind a filter of system calls, and a program that makes its calls by number.
+    intercepted: Pool,
 }
 
 impl Subjects {
@@ -72,6 +75,7 @@ impl Subjects {
         let marked = fanotify::kind(executor.clone());
         let polled = polled::kind(executor.clone());
         let strict = fanotify::strict_kind(executor.clone());
+        let intercepted = by_number::kind(executor.clone());
         let emulated = match std::env::var("UINOTIFY_AGAINST").as_deref() {
             Ok("kernel") => native.clone(),
             _ => Kind::emulated(
@@ -90,6 +94,7 @@ impl Subjects {
             _sandbox: sandbox,
             marked: Pool::new(marked),
             strict: Pool::new(strict),
+            intercepted: Pool::new(intercepted),
         })
     }
 
@@ -126,6 +131,11 @@ impl Subjects {
     /// What the kernel and the emulator on marks of fanotify, in strict order, show.
     fn run_strictly(&self, list: &List) -> (Trace, Trace) {
         at_once(&self.native, &self.strict, list)
+    }
+
+    /// What the kernel and the emulator show a program without libc.
+    fn run_by_number(&self, list: &List) -> (Trace, Trace) {
+        at_once(&self.native, &self.intercepted, list)
     }
 
     /// What the kernel shows twice.
@@ -182,6 +192,7 @@ fn main() -> Result<ExitCode> {
     trials.extend(el7::trials(&subjects, &mut unmet, arguments.list));
     trials.extend(fanotify::trials(&subjects, &mut unmet, arguments.list));
     trials.extend(polled::trials(&subjects, &mut unmet, arguments.list));
+    trials.extend(by_number::trials(&subjects, &mut unmet, arguments.list));
     trials.extend(rules::trials(&subjects, &mut unmet));
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Not `exit`: the subjects end when they are dropped.

@@ -152,6 +152,7 @@ fn differences_have_rows() -> Result<(), Failed> {
         cases().iter().flat_map(|case| &case.asserted).map(|asserted| asserted.id).collect();
     asserted.extend(crate::fuse::DIFFERENT.iter().map(|(_, id, _)| id));
     asserted.extend(crate::fanotify::ids());
+    asserted.extend(crate::polled::DIFFERENT.iter().map(|(_, id, _)| id));
     if asserted.is_empty() {
         return Ok(());
     }

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use libtest_mimic::Failed;
+use uinotify::program::Obstacle;
 use uinotify_harness::old_kernel::OldKernel;
 
 use crate::room::{Ended, Room};
@@ -76,13 +77,25 @@ pub(super) struct Scene {
     pub(super) room: Room,
     program: PathBuf,
     double: PathBuf,
+    /// The command is one into which the double can be loaded.
+    pub(super) is_doubled: bool,
+}
+
+/// The command that is tested: the one of this build, or that of `UINOTIFY_TEST_COMMAND`, a release.
+pub(super) fn uinotify() -> &'static str {
+    static PATH: OnceLock<String> = OnceLock::new();
+    PATH.get_or_init(|| {
+        std::env::var("UINOTIFY_TEST_COMMAND").unwrap_or_else(|_| env!("CARGO_BIN_EXE_uinotify").to_owned())
+    })
 }
 
 impl Scene {
     pub(super) fn new(kernel: OldKernel, libc: Libc) -> Result<Self, Failed> {
         let program = compiled(libc.compiler(), "program.c", &[])?;
         let double = compiled("cc", "fuse_double.c", &["-shared", "-fPIC", "-ldl"])?;
-        Ok(Self { kernel, room: Room::new(), program, double })
+        let obstacle = uinotify::program::obstacle(Path::new(uinotify()), uinotify::shim_file::SHIM);
+        let is_doubled = obstacle.is_none_or(|found| found.obstacle != Obstacle::Static);
+        Ok(Self { kernel, room: Room::new(), program, double, is_doubled })
     }
 
     pub(super) fn program(&self) -> &str {
@@ -98,10 +111,8 @@ impl Scene {
 
     /// uinotify on the old kernel, with its protocol of FUSE.
     pub(super) fn uinotify(&self, arguments: &[&str]) -> Command {
-        let mut command = self.room.uinotify(arguments);
-        let (minor, flags) = (self.kernel.fuse_minor(), self.kernel.fuse_flags());
-        let double = format!("{minor:x}:{flags:x}:{}", self.room.path("journal").display());
-        command.env("LD_PRELOAD", &self.double).env("UINOTIFY_TEST_FUSE", double);
+        let mut command = self.room.command(uinotify(), arguments);
+        self.kernel.limit_fuse(&mut command, &self.double, &self.room.path("journal"));
         self.kernel.confine(&mut command);
         command
     }

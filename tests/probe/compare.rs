@@ -35,7 +35,8 @@ pub(crate) fn run_file(side: Side, room: &Path, file: &Path, arguments: &[&OsStr
         Command::new(file)
     } else {
         let mut command = Command::new(env!("CARGO_BIN_EXE_uinotify"));
-        command.args(["run", "--"]).arg(file);
+        // Calls by number that are not the shim's are the kernel's.
+        command.args(["run", "--interpose", "preload", "--"]).arg(file);
         command
     };
     command.args(arguments);

@@ -92,7 +92,8 @@ impl Program {
         // Files, not pipes: who reads a pipe to its end waits for an emulator that was left stopped.
         let file = File::create(&output)?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_uinotify"));
-        command.arg("run").args(&self.options);
+        // Calls by number are the other side of a comparison, and the kernel's.
+        command.args(["run", "--interpose", "preload"]).args(&self.options);
         if self.is_in_tree {
             command.args(["--source", "fuse", "--tree"]).arg(&folder);
         }

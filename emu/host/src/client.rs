@@ -102,6 +102,24 @@ impl Client {
         self.ask(&Request::new(RequestKind::SetCursor, argument, purpose), &[]).map(drop)
     }
 
+    /// `UINOTIFY_IOC_GETNEXTWD`.
+    ///
+    /// # Errors
+    ///
+    /// If the emulator has ended.
+    pub fn cursor(&self) -> io::Result<i32> {
+        self.ask(&Request::new(RequestKind::GetCursor, 0, 0), &[])
+    }
+
+    /// `FIONREAD`: the bytes of all events that have happened and were not read.
+    ///
+    /// # Errors
+    ///
+    /// If the emulator has ended.
+    pub fn count(&self) -> io::Result<i32> {
+        self.ask(&Request::new(RequestKind::Count, 0, 0), &[])
+    }
+
     /// Reads all events, and forgets them.
     ///
     /// # Errors

@@ -22,16 +22,16 @@ pub struct Config {
     pub profile: Profile,
     /// Where events may come from.
     pub sources: Sources,
+    /// From the beginning of one look at what is polled to that of the next; `None` for a second.
+    pub poll_interval: Option<Duration>,
+    /// How hard it is tried to keep the order of what fanotify tells.
+    pub order: Order,
     /// Calls that fail, and events that are lost or late.
     pub faults: FaultPlan,
     /// Other threads of this process are not the emulator's, but a test's.
     pub shares_process: bool,
     /// Keep the last calls and events, and count them all.
     pub log: bool,
-    /// From the beginning of one look at what is polled to that of the next; `None` for a second.
-    pub poll_interval: Option<Duration>,
-    /// How hard it is tried to keep the order of what fanotify tells.
-    pub order: Order,
     /// How much of what is done to trees that are shown is seen.
     pub mode: Mode,
     /// Who may open instances.

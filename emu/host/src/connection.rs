@@ -32,10 +32,10 @@ pub(crate) struct Connection {
 pub(crate) struct ControlState {
     /// A line of which more is to come.
     pub(crate) line: Vec<u8>,
-    /// Commands that are not answered yet.
-    pub(crate) waiters: Vec<Waiter>,
     /// Barriers that what is polled has not passed, each with the id of its line.
     pub(crate) barriers: Vec<(Ticket, u64)>,
+    /// Commands that are not answered yet.
+    pub(crate) waiters: Vec<Waiter>,
 }
 
 /// Who is at the other end.

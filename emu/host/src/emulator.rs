@@ -7,6 +7,7 @@ mod description;
 mod faults;
 mod injection;
 mod inquiries;
+mod intercepted;
 mod marked;
 mod polled;
 mod script;
@@ -15,7 +16,7 @@ mod tracing;
 mod trees;
 mod waiters;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -39,6 +40,7 @@ use crate::config::{Admission, Config, Lifetime};
 use crate::connection::{Connection, Peer};
 use crate::fault::Faults;
 use crate::frame::{self, Inbox};
+use crate::interception::Interception;
 use crate::limits::MachineLimits;
 use crate::lull::Lulls;
 use crate::programs::{self, Presence};
@@ -84,11 +86,16 @@ pub struct Emulator {
     trees: Trees,
     awaited: Option<AwaitedTrees>,
     marked: Option<fanotify::Source>,
+    polled: Polled,
+    interception: Option<Interception>,
+    /// Where the filter of a program that is about to start is handed over.
+    filters: Option<OwnedFd>,
+    /// The session of each program's end, by the inode.
+    ends: HashMap<u64, u64>,
     script: Script,
     faults: Faults,
     may_have_waiters: bool,
     began: Instant,
-    polled: Polled,
     connections: Slab<Connection>,
     connections_made: u64,
     page: Option<SettlePage>,
@@ -119,6 +126,12 @@ enum Token {
     Announcements,
     Marked,
     Polled,
+    /// What hands over a filter.
+    Filters,
+    /// A filter has stopped a call.
+    Stopped,
+    /// What was done for a call on another thread.
+    Done,
 }
 
 impl Token {
@@ -135,6 +148,9 @@ impl Token {
             Self::Announcements => (6, 0),
             Self::Marked => (7, 0),
             Self::Polled => (8, 0),
+            Self::Filters => (9, 0),
+            Self::Stopped => (10, 0),
+            Self::Done => (11, 0),
         };
         index * Self::KINDS + kind
     }
@@ -151,11 +167,15 @@ impl Token {
             5 => Self::Tree(index as usize),
             6 => Self::Announcements,
             7 => Self::Marked,
-            _ => Self::Polled,
+            8 => Self::Polled,
+            9 => Self::Filters,
+            10 => Self::Stopped,
+            _ => Self::Done,
         }
     }
 }
 
+pub use intercepted::{filters, hand_over};
 use polled::{AnswerTo, Answered, Polled};
 use trees::AwaitedTrees;
 pub(crate) use waiters::Waiter;
@@ -183,11 +203,14 @@ impl Emulator {
             trees: Trees::default(),
             awaited: None,
             marked: None,
+            polled: Polled::default(),
+            interception: None,
+            filters: None,
+            ends: HashMap::new(),
             script: Script::default(),
             faults,
             may_have_waiters: false,
             began: Instant::now(),
-            polled: Polled::default(),
             connections: Slab::new(),
             connections_made: 0,
             page,
@@ -223,7 +246,11 @@ impl Emulator {
         loop {
             self.let_go_unwatched();
             self.tracer.pause();
-            let is_unused = is_alone && self.sessions.is_empty() && self.awaited.is_none() && self.trees.is_empty();
+            let is_unused = is_alone
+                && self.sessions.is_empty()
+                && self.awaited.is_none()
+                && self.trees.is_empty()
+                && !self.may_be_called();
             if !is_unused {
                 looks = 0;
             }
@@ -304,9 +331,13 @@ impl Emulator {
                     Token::Announcements => self.receive_announcement(),
                     Token::Marked => self.drain_marked(),
                     Token::Polled => self.drain_polled(),
+                    Token::Filters => self.receive_filter(),
+                    Token::Stopped => self.serve_stopped(event.events()),
+                    Token::Done => self.finish_done(),
                 }
                 self.trace_events();
             }
+            self.serve_readers();
         }
     }
 
@@ -751,6 +782,9 @@ mod tests {
             Token::Announcements,
             Token::Marked,
             Token::Polled,
+            Token::Filters,
+            Token::Stopped,
+            Token::Done,
             Token::End(u64::MAX / 16),
         ] {
             assert_eq!(Token::decode(token.encode()), token);

@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, recv, sendmsg};
+use nix::unistd::{getegid, geteuid};
 use uinotify_wire::{PLUG, PLUG_BYTES, REQUEST_BYTES, REQUEST_BYTES_MAX, Request};
 
 use crate::refusal::Refusal;
@@ -22,6 +23,7 @@ const DESCRIPTORS_MAX: usize = 253;
 pub(crate) struct Inbox {
     bytes: Vec<u8>,
     sender: Option<Sender>,
+    ourselves: Sender,
 }
 
 /// What was received.
@@ -69,7 +71,9 @@ const CONTROL_BYTES: usize = CREDENTIALS_BYTES + RIGHTS_BYTES;
 impl Inbox {
     pub(crate) fn new() -> Self {
         // One byte more than the largest request, so that a larger packet does not parse.
-        Self { bytes: vec![0; REQUEST_BYTES_MAX + 1], sender: None }
+        let pid = std::process::id().cast_signed();
+        let ourselves = Sender { pid, uid: geteuid().as_raw(), gid: getegid().as_raw() };
+        Self { bytes: vec![0; REQUEST_BYTES_MAX + 1], sender: None, ourselves }
     }
 
     /// Receives one packet. `Ok(None)` when there is none.
@@ -107,6 +111,11 @@ impl Inbox {
     /// that it has sent itself.
     pub(crate) fn sender(&self) -> Option<Sender> {
         self.sender
+    }
+
+    /// What is asked next the emulator asks itself, in the name of a process whose rights it has seen to.
+    pub(crate) fn ask_for(&mut self, pid: i32) {
+        self.sender = Some(Sender { pid, ..self.ourselves });
     }
 
     /// The bytes of a packet.

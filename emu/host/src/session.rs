@@ -3,6 +3,7 @@
 mod information;
 mod kernel;
 mod restored;
+mod short;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -10,8 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bind, getsockopt, recv, send, setsockopt, socketpair,
-    sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bind, getsockopt, send, setsockopt, socketpair, sockopt,
 };
 use nix::sys::stat::fstat;
 use uinotify_core::{AddMask, Added, Engine, Event, GroupId, ObjectId, Output, Wd};
@@ -32,7 +32,8 @@ use crate::settle_page::Line;
 use crate::trees::{Shown, is_observed};
 use crate::window::Window;
 
-pub(crate) use kernel::kernel_wd;
+pub(crate) use kernel::{Sought, kernel_wd};
+pub(crate) use short::Short;
 
 /// Asked for the emulator's end; the kernel doubles it. A raw reader is refilled when a quarter is left (the kernel's rule for
 /// EPOLLOUT), so the window takes half.
@@ -65,10 +66,10 @@ pub(crate) struct Session {
     observed_watches: usize,
     /// How many of these are marked.
     marked_watches: usize,
-    /// How many of these are told nothing but what is injected.
-    scripted_watches: usize,
     /// How many of these are polled.
     polled_watches: usize,
+    /// How many of these are told nothing but what is injected.
+    scripted_watches: usize,
     /// The kernel may have queued requests for a tree of which this group is to be told.
     must_ask: bool,
     end: OwnedFd,
@@ -147,8 +148,8 @@ impl Session {
                 is_kernel_late: false,
                 observed_watches: 0,
                 marked_watches: 0,
-                scripted_watches: 0,
                 polled_watches: 0,
+                scripted_watches: 0,
                 must_ask: false,
                 end,
                 window,
@@ -361,8 +362,8 @@ impl Session {
         if is_observed(object) {
             self.observed_watches -= 1;
             self.marked_watches -= usize::from(is_numbered(object));
-            self.scripted_watches -= usize::from(is_scripted(object));
             self.polled_watches -= usize::from(is_polled(object));
+            self.scripted_watches -= usize::from(is_scripted(object));
         }
     }
 
@@ -458,8 +459,8 @@ impl Session {
             self.paths.insert(object, path);
             self.observed_watches += 1;
             self.marked_watches += usize::from(is_numbered(object));
-            self.scripted_watches += usize::from(is_scripted(object));
             self.polled_watches += usize::from(is_polled(object));
+            self.scripted_watches += usize::from(is_scripted(object));
             self.will_be_told(&tools.engine);
         }
         Ok(added)
@@ -506,17 +507,7 @@ impl Session {
         self.begin_cycle();
         self.acknowledge(&mut tools.engine);
         let mut returned: Vec<_> = Records::new(events).map(event).collect();
-        let mut packet = [0; EVENT_BYTES_MAX];
-        let sent = self.window.len();
-        // What others have read of it meanwhile is theirs.
-        for _ in 0..sent {
-            match recv(theirs.as_raw_fd(), &mut packet, MsgFlags::MSG_DONTWAIT) {
-                Ok(length @ 1..) => returned.extend(Records::new(&packet[..length]).map(event)),
-                _ => break,
-            }
-        }
-        tools.engine.acknowledge(self.group, sent);
-        self.window.read_since(0);
+        returned.extend(self.recall_window(&mut tools.engine, theirs));
         let room = tools.engine.limits(self.group).map_or(0, |limits| limits.queue_events_max as usize) + RETURNED_MAX;
         if tools.engine.queue_len(self.group) + returned.len() <= room {
             tools.engine.put_back(self.group, returned);

@@ -1,10 +1,10 @@
 //! What else a program does with an instance's descriptor: `ioctl`, `fcntl`, `dup`.
 
-use uinotify_wire::{IOC_GETNEXTWD, IOC_SETNEXTWD};
+use uinotify_wire::{FIONREAD, IOC_GETNEXTWD, IOC_SETNEXTWD};
 
 use crate::bitmap::{EPOLLS, INSTANCES};
 use crate::identity::Instance;
-use crate::raw::{self, Errno, FIONREAD, Outcome, POLLHUP};
+use crate::raw::{self, Errno, Outcome, POLLHUP};
 use crate::{instance, log, settle};
 
 const FIONBIO: u32 = 0x5421;
@@ -44,7 +44,7 @@ unsafe fn count(instance: &Instance, argument: usize) -> Outcome {
         }
     }
     // SAFETY: by this function's contract.
-    unsafe { raw::ioctl(instance.fd, FIONREAD, argument) }?;
+    unsafe { raw::ioctl_judged(instance.fd, FIONREAD, argument) }?;
     // SAFETY: the kernel has just written this word.
     let bytes = unsafe { (argument as *const i32).read_unaligned() };
     // A dead emulator's empty socket is no empty queue.

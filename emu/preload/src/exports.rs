@@ -5,7 +5,7 @@
 
 use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 
-use uinotify_wire::{DONT_FOLLOW, IOC_GETNEXTWD, IOC_SETNEXTWD};
+use uinotify_wire::{DONT_FOLLOW, FIONREAD, IOC_GETNEXTWD, IOC_SETNEXTWD};
 
 use crate::bitmap::{EPOLLS, INSTANCES};
 use crate::caller_memory::is_array_readable;
@@ -139,7 +139,14 @@ fn instance_of_ioctl(fd: c_int, request: u32) -> Option<Instance> {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: usize) -> c_int {
     let call = |fd: c_int| next!(ioctl: fn(fd: c_int, request: c_ulong, argument: usize) -> c_int, else number::IOCTL, [fd, request, argument]);
-    let Some(instance) = instance_of_ioctl(fd, request as u32) else { return call(fd) };
+    let Some(instance) = instance_of_ioctl(fd, request as u32) else {
+        if request as u32 != FIONREAD {
+            return call(fd);
+        }
+        // libc adds nothing to this call, and a filter of system calls need not judge it once more.
+        // SAFETY: the argument is the caller's.
+        return report(unsafe { crate::raw::ioctl_judged(fd, FIONREAD, argument) }) as c_int;
+    };
     // SAFETY: the argument is the caller's.
     match unsafe { descriptor::ioctl(&instance, request as u32, argument) } {
         Some(outcome) => report(outcome) as c_int,

@@ -6,7 +6,6 @@
 //! and does not wait for: whoever reads the device until it is empty has seen all.
 
 mod caller;
-mod capabilities;
 mod descriptors;
 mod device;
 mod fast;

@@ -55,6 +55,17 @@ pub const IOC_SETNEXTWD: u32 = 0x4004_4900;
 /// `UINOTIFY_IOC_GETNEXTWD`, `_IOR('I', 0x80, __s32)`: reads the cursor back. Ours; Linux answers ENOTTY.
 pub const IOC_GETNEXTWD: u32 = 0x8004_4980;
 
+/// `FIONREAD`, on x86, ARM and most others.
+pub const FIONREAD: u32 = 0x541b;
+
+/// With this argument and descriptor -1 [`IOC_GETNEXTWD`] asks whether calls of this process are stopped by a filter of ours: 1 if they
+/// are. Linux answers EBADF.
+pub const IS_INTERCEPTED: u64 = u64::from_le_bytes(*b"uinotify");
+
+/// In the upper half of an ioctl's request, of which the kernel takes the lower: the shim has judged this call already, and a filter
+/// that stops calls without it lets this one pass.
+pub const PASS_MARK: u32 = u32::from_le_bytes(MAGIC);
+
 /// Length of [`PLUG`]: more than 4 KiB in the kernel's account (a quarter of what the program's end may send), and less than 16 KiB.
 pub const PLUG_BYTES: usize = 3000;
 

@@ -4,6 +4,7 @@
 //! standard output. Each list is done in a fresh directory by a forked child, so that descriptors, the
 //! working directory, identities and name spaces are fresh too.
 
+mod bare;
 mod call;
 mod file;
 mod limits;
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::operation::List;
 use crate::trace::{End, Outcome, Trace};
 
+pub(crate) use bare::BY_NUMBER;
 pub use limits::can_limit;
 pub(crate) use read::take_apart;
 
@@ -85,6 +87,9 @@ pub fn execute() -> Result<()> {
         Some(text) => Duration::from_millis(text.parse()?),
         None => STEP_MAX,
     };
+    if std::env::args().nth(3).as_deref() == Some(BY_NUMBER) {
+        bare::call_by_number();
+    }
     let mut line = String::new();
     while input.read_line(&mut line)? != 0 {
         let list: List = serde_json::from_str(&line)?;

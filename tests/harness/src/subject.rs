@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::execute::{ARGUMENT, STEP_MAX};
+use crate::execute::{ARGUMENT, BY_NUMBER, STEP_MAX};
+use crate::old_kernel::OldKernel;
 use crate::operation::{Limits, List};
 use crate::trace::{End, Trace};
 
@@ -28,6 +29,8 @@ pub struct Kind {
     emulator: Option<Emulator>,
     /// Where lists make their directories, if not in that for temporary files.
     folder: Option<PathBuf>,
+    /// The calls about inotify are made by number.
+    by_number: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -40,7 +43,7 @@ impl Kind {
     /// The kernel of this machine. Limits are those of a user namespace of the list's own.
     /// `executor` is a program that calls [`execute`](crate::execute::execute) when its first argument is [`ARGUMENT`].
     pub fn native(executor: PathBuf) -> Self {
-        Self { executor, step_max: STEP_MAX, emulator: None, folder: None }
+        Self { executor, step_max: STEP_MAX, emulator: None, folder: None, by_number: false }
     }
 
     /// The same executor under the `uinotify` command, whose `run` gets further `arguments`, such as a
@@ -53,6 +56,13 @@ impl Kind {
     #[must_use]
     pub fn folder(mut self, folder: PathBuf) -> Self {
         self.folder = Some(folder);
+        self
+    }
+
+    /// With calls by number, past whatever stands in front of libc's.
+    #[must_use]
+    pub fn by_number(mut self) -> Self {
+        self.by_number = true;
         self
     }
 
@@ -79,10 +89,14 @@ impl Kind {
                 }
                 command.arg("--").arg(&self.executor);
                 command.env_remove("UINOTIFY_DISABLE");
+                OldKernel::confine_if_asked(&mut command);
                 command
             }
         };
         command.arg(ARGUMENT).arg(self.step_max.as_millis().to_string());
+        if self.by_number {
+            command.arg(BY_NUMBER);
+        }
         command.env_remove("UINOTIFY_SOCKET");
         if let Some(folder) = &self.folder {
             command.env("TMPDIR", folder);

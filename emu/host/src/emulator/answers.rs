@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use uinotify_core::{AddMask, ObjectId, Wd};
 use uinotify_source::fuse::may_read;
+use uinotify_source::inotify::KernelWd;
 use uinotify_wire::{REBUILDS, Reply, Request, RequestKind};
 
 use super::polled::Answered;
@@ -15,7 +16,7 @@ use crate::fault::Call;
 use crate::paths;
 use crate::reply::{error, is_path_only};
 use crate::sender::with_rights_of;
-use crate::session::errno;
+use crate::session::{Sought, errno};
 
 impl Emulator {
     /// What any member of a session may ask, over whatever it came.
@@ -125,66 +126,80 @@ impl Emulator {
         }
     }
 
+    /// Is this a mask that `inotify_add_watch` takes?
+    pub(super) fn accepts(&self, bits: u32) -> bool {
+        self.checked(bits).is_ok()
+    }
+
     /// The mask that a call of `inotify_add_watch` gives.
-    fn checked(&self, bits: u32) -> Result<AddMask, Errno> {
+    pub(super) fn checked(&self, bits: u32) -> Result<AddMask, Errno> {
         let mask = AddMask::new(bits).map_err(errno)?;
         mask.check_combination().map_err(errno)?;
         self.config.profile.check(mask).map_err(errno)?;
         Ok(mask)
     }
 
-    fn add_watch(&mut self, id: u64, object: OwnedFd, bits: u32, path: &[u8]) -> Result<Answered, Errno> {
-        let mask = self.checked(bits)?;
-        if let Some(refusal) = self.faults.of_call(Call::AddWatch, id, path) {
-            self.burn_like_linux(id, object.as_fd(), path, refusal);
-            return Err(refusal);
-        }
-        let noted = paths::noted(path, object.as_fd()).into_owned();
-        let is_polled = self.trees.find(object.as_fd()).is_none()
+    /// Whether an object is told of by looking at it.
+    pub(super) fn is_polled(&mut self, object: BorrowedFd<'_>) -> bool {
+        self.trees.find(object).is_none()
             && match self.config.sources {
                 Sources::Poll => true,
-                Sources::Auto => self.polled.file_systems.silent(object.as_fd()).is_some(),
+                Sources::Auto => self.polled.file_systems.silent(object).is_some(),
                 Sources::Inotify | Sources::Fuse | Sources::Fanotify | Sources::Script => false,
-            };
-        if is_polled {
-            return self.begin_polled_watch(id, object, (mask, bits), &noted).map(Answered::Later);
+            }
+    }
+
+    fn add_watch(&mut self, id: u64, object: OwnedFd, bits: u32, path: &[u8]) -> Result<Answered, Errno> {
+        if self.is_polled(object.as_fd()) {
+            return self.begin_polled_watch(id, object, bits, path).map(Answered::Later);
         }
-        let added = self.add_watch_at_once(id, object.as_fd(), (mask, bits), &noted);
-        if let Ok(wd) = added {
-            self.trace_watch(id, wd, object.as_fd());
-            self.answer_waiters(id, wd, object.as_fd(), &noted);
-        }
+        let added = self.add_watch_at_once(id, Sought::new(object.as_fd()), bits, path);
         added.map(|wd| Answered::Now(Reply::value(wd.0)))
     }
 
-    fn add_watch_at_once(
+    /// `inotify_add_watch` for an object that is not polled, by the path with which it was sought.
+    pub(super) fn add_watch_at_once(
         &mut self,
         id: u64,
-        object: BorrowedFd<'_>,
-        (mask, bits): (AddMask, u32),
+        sought: Sought<'_>,
+        bits: u32,
         path: &[u8],
     ) -> Result<Wd, Errno> {
+        let added = self.try_add_watch(id, sought, bits, path);
+        added.inspect(|wd| {
+            self.trace_watch(id, *wd, sought.object);
+            self.answer_waiters(id, *wd, sought.object, path);
+        })
+    }
+
+    fn try_add_watch(&mut self, id: u64, sought: Sought<'_>, bits: u32, path: &[u8]) -> Result<Wd, Errno> {
+        let mask = self.checked(bits)?;
+        let object = sought.object;
+        if let Some(refusal) = self.faults.of_call(Call::AddWatch, id, path) {
+            self.burn_like_linux(id, object, path, refusal);
+            return Err(refusal);
+        }
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
         let group = session.group;
-        if let Some(object) = self.trees.find(object) {
-            return self.add_tree_watch(id, object, mask, path);
+        if let Some(observed) = self.trees.find(object) {
+            return self.add_tree_watch(id, observed, mask, &paths::noted(path, object));
         }
         let sources = self.config.sources;
         if sources == Sources::Fanotify || self.is_marked_by(id, object) {
-            return self.add_marked_watch(id, object, (mask, bits), path);
+            return self.add_marked_watch(id, object, (mask, bits), &paths::noted(path, object));
         }
         if sources == Sources::Script {
-            return self.add_scripted_watch(id, object, mask, path);
+            return self.add_scripted_watch(id, object, mask, &paths::noted(path, object));
         }
         if sources == Sources::Fuse {
-            let path = String::from_utf8_lossy(paths::written(path));
+            let path = String::from_utf8_lossy(path);
             say(&format!("{path} is in no tree that is shown: it cannot be watched by --source fuse alone"));
             return Err(Errno::ENOSPC);
         }
         if let Err(refusal) = self.ensure_kernel(id) {
-            let marked = self.watch_without_kernel(id, object, (mask, bits), path);
+            let marked = self.watch_without_kernel(id, object, (mask, bits), &paths::noted(path, object));
             return marked.unwrap_or_else(|| {
-                let path = String::from_utf8_lossy(paths::written(path));
+                let path = String::from_utf8_lossy(path);
                 say(&format!(
                     "{path} is in no tree that is shown, and kernel inotify is not to be had: {}",
                     refusal.desc()
@@ -200,7 +215,7 @@ impl Emulator {
         }
         let arm = |emulator: &Self| {
             let session = emulator.sessions.get(&id).ok_or(Errno::EIO)?;
-            with_rights_of(emulator.inbox.sender(), object, || session.arm(&emulator.tools.engine, object, bits))
+            with_rights_of(emulator.inbox.sender(), object, || session.arm(&emulator.tools.engine, sought, bits))
         };
         let mut armed = arm(self);
         if armed == Err(Errno::ENOSPC) {
@@ -208,12 +223,42 @@ impl Emulator {
             armed = arm(self);
         }
         if armed == Err(Errno::ENOSPC)
-            && let Some(added) = self.watch_without_kernel(id, object, (mask, bits), path)
+            && let Some(added) = self.watch_without_kernel(id, object, (mask, bits), &paths::noted(path, object))
         {
             return added;
         }
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
-        session.add_watch(&mut self.tools, armed, mask, path)
+        session.add_watch(&mut self.tools, armed, mask, || paths::noted(path, object))
+    }
+
+    /// `inotify_add_watch` for an object that the session's kernel instance watches already: another thread has waited for that.
+    pub(super) fn add_armed_watch(
+        &mut self,
+        id: u64,
+        object: BorrowedFd<'_>,
+        armed: Result<KernelWd, Errno>,
+        bits: u32,
+        path: &[u8],
+    ) -> Result<Wd, Errno> {
+        let mask = self.checked(bits)?;
+        if let Some(refusal) = self.faults.of_call(Call::AddWatch, id, path) {
+            if let (Ok(armed), Some(session)) = (armed, self.sessions.get(&id)) {
+                session.disarm(&self.tools.engine, armed);
+            }
+            self.burn_like_linux(id, object, path, refusal);
+            return Err(refusal);
+        }
+        let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
+        session.deliver_held(&mut self.tools);
+        if !self.tools.engine.has_watch_room(session.group) {
+            self.make_room();
+        }
+        let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
+        let added = session.add_watch(&mut self.tools, armed, mask, || paths::noted(path, object))?;
+        session.end_if_gone(&mut self.tools, added);
+        self.trace_watch(id, added, object);
+        self.answer_waiters(id, added, object, path);
+        Ok(added)
     }
 
     fn add_tree_watch(&mut self, id: u64, object: ObjectId, mask: AddMask, path: &[u8]) -> Result<Wd, Errno> {

@@ -65,12 +65,14 @@ impl Emulator {
         match command {
             Command::Barrier {} => {
                 self.settle_all();
-                self.release_held();
                 let waits = self.polled.barrier();
                 let control = self.connections.get_mut(key).and_then(|connection| connection.control.as_mut());
                 match (waits, control) {
                     (Some(ticket), Some(control)) => control.barriers.push((ticket, id)),
-                    _ => self.answer_control(key, Some(id), Ok(done())),
+                    _ => {
+                        self.release_held();
+                        self.answer_control(key, Some(id), Ok(done()));
+                    }
                 }
             }
             Command::WaitForWatch { path, object, mask } => {
@@ -134,9 +136,7 @@ impl Emulator {
                 control.barriers.retain(|(ticket, _)| *ticket != passed);
             }
         }
-        if !answered.is_empty() {
-            self.release_held();
-        }
+        self.release_held();
         for (key, id) in answered {
             self.answer_control(key, Some(id), Ok(done()));
         }

@@ -52,12 +52,12 @@ impl Emulator {
 
     /// By what people know an object that is observed.
     pub(super) fn shown(&self, object: ObjectId) -> Option<Shown> {
-        if let Some(Identity { device, inode, handle }) = self.script.known_by(object) {
-            return Some(Shown { inode: *inode, device: *device, handle: handle.clone() });
-        }
         if is_polled(object) {
             let Known { device, inode, handle } = self.polled.known_by(object)?.clone();
             return Some(Shown { inode, device, handle: handle.unwrap_or_default() });
+        }
+        if let Some(Identity { device, inode, handle }) = self.script.known_by(object) {
+            return Some(Shown { inode: *inode, device: *device, handle: handle.clone() });
         }
         if !is_numbered(object) {
             return self.trees.shown(object);

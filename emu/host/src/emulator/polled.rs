@@ -3,16 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use uinotify_core::{AddMask, FsEvent, Mask, ObjectId, Wd};
+use uinotify_intercept::{Notification, Target};
 use uinotify_source::fuse::may_read;
 use uinotify_source::poll::{FileSystems, Known, Options, Report, Source, Ticket, Watch};
 use uinotify_wire::Reply;
 
 use super::tracing::AddWatchCall;
 use super::{Emulator, Token, say};
+use crate::fault::Call;
 use crate::paths;
 use crate::place::{Inode, Place};
 use crate::reply::{ReplyObject, error};
@@ -49,6 +52,8 @@ pub(super) enum AnswerTo {
     /// A connection by its key, unless another one has that by now.
     Connection(usize, u64),
     Object(ReplyObject),
+    /// A call that a filter has stopped.
+    Stopped(Arc<Target>, Notification),
 }
 
 /// What was asked is answered at once, or when something was done.
@@ -94,25 +99,31 @@ impl Emulator {
         &mut self,
         id: u64,
         object: OwnedFd,
-        (mask, bits): (AddMask, u32),
+        bits: u32,
         path: &[u8],
     ) -> Result<Ticket, Errno> {
-        let call = self.add_watch_call(object.as_fd(), bits, paths::written(path));
+        let mask = self.checked(bits)?;
+        if let Some(refusal) = self.faults.of_call(Call::AddWatch, id, path) {
+            self.burn_like_linux(id, object.as_fd(), path, refusal);
+            return Err(refusal);
+        }
+        let call = self.add_watch_call(object.as_fd(), bits, path);
+        let noted = paths::noted(path, object.as_fd()).into_owned();
         let sender = self.inbox.sender();
         let check =
             Box::new(move |object: std::os::fd::BorrowedFd<'_>| with_rights_of(sender, object, || may_read(object)));
         let asked = Mask::from_bits_retain(bits);
         let ordered = self.ensure_polled().and_then(|source| source.watch(Watch { object, mask: asked, check }));
         let ticket = ordered.map_err(|errno| {
-            let path = String::from_utf8_lossy(paths::written(path));
+            let path = String::from_utf8_lossy(path);
             say(&format!("{path} cannot be polled: {}", errno.desc()));
             Errno::ENOSPC
         })?;
         if asked.intersects(NEVER_TOLD) && !std::mem::replace(&mut self.polled.has_said, true) {
-            let path = String::from_utf8_lossy(paths::written(path));
+            let path = String::from_utf8_lossy(path);
             say(&format!("{path} is polled: opening, reading and closing are never told there"));
         }
-        let awaited = Awaited { session: id, mask, path: path.to_vec(), call, answer_to: None };
+        let awaited = Awaited { session: id, mask, path: noted, call, answer_to: None };
         self.polled.awaited.insert(ticket, awaited);
         Ok(ticket)
     }
@@ -164,28 +175,32 @@ impl Emulator {
         let Some(Awaited { session: id, mask, path, call, answer_to }) = self.polled.awaited.remove(&ticket) else {
             return;
         };
-        let inode = watched.as_ref().ok().map(|(_, known)| Inode { device: known.device, inode: known.inode });
-        let result = watched.map_err(|errno| self.explain(errno, &path)).and_then(|(object, _)| {
+        let result = watched.map_err(|errno| self.explain(errno, &path)).and_then(|(object, known)| {
             let added = self.add_polled_watch(id, object, mask, &path);
             if added.is_err() && !self.tools.engine.is_watched(object) {
                 self.polled.unwatch(object);
+            }
+            if let Ok(wd) = added {
+                let inode = Inode { device: known.device, inode: known.inode };
+                let at = paths::absolute(&path).unwrap_or(&path).to_vec();
+                self.answer_waiters_for(id, wd, &Place { path: at, inode: Some(inode) });
             }
             added
         });
         if let Some(call) = call {
             self.trace_late_watch(id, call, result);
         }
-        if let Ok(wd) = result {
-            self.answer_waiters_at(id, wd, &Place { path: paths::absolute(&path).unwrap_or(&path).to_vec(), inode });
-        }
-        let reply = result.map_or_else(error, |wd| Reply::value(wd.0));
+        let reply = || result.map_or_else(error, |wd| Reply::value(wd.0));
         match answer_to {
             Some(AnswerTo::Connection(key, number))
                 if self.connections.get(key).is_some_and(|connection| connection.number == number) =>
             {
-                self.reply_on_connection(key, &reply, Vec::new());
+                self.reply_on_connection(key, &reply(), Vec::new());
             }
-            Some(AnswerTo::Object(object)) => object.send(&reply, &self.relay),
+            Some(AnswerTo::Object(object)) => object.send(&reply(), &self.relay),
+            Some(AnswerTo::Stopped(target, notification)) => {
+                self.answer_call(&target, &notification, result.map(|wd| wd.0.into()));
+            }
             // Whoever asked has hung up.
             Some(AnswerTo::Connection(..)) | None => {}
         }

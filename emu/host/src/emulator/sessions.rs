@@ -62,20 +62,25 @@ impl Emulator {
         if flags & !(libc::IN_NONBLOCK | libc::IN_CLOEXEC) != 0 {
             return Err(Errno::EINVAL);
         }
-        let theirs = match self.make_session(peer, flags, false) {
-            Err(Errno::EMFILE | Errno::ENFILE) => {
-                self.make_room();
-                let may_do_without = self.can_mark();
-                self.make_session(peer, flags, may_do_without)?
-            }
-            // A kernel without inotify.
-            Err(Errno::ENOSYS) if self.can_mark() => self.make_session(peer, flags, true)?,
-            made => made?,
-        };
+        let theirs = self.make_session_with_room(peer, flags)?;
         if let Some(connection) = self.connections.get_mut(key) {
             connection.session = Some(self.sessions_made);
         }
         Ok(theirs)
+    }
+
+    /// A new session, the last of those made, and its program's end.
+    pub(super) fn make_session_with_room(&mut self, peer: Peer, flags: i32) -> Result<OwnedFd, Errno> {
+        match self.make_session(peer, flags, false) {
+            Err(Errno::EMFILE | Errno::ENFILE) => {
+                self.make_room();
+                let may_do_without = self.can_mark();
+                self.make_session(peer, flags, may_do_without)
+            }
+            // A kernel without inotify.
+            Err(Errno::ENOSYS) if self.can_mark() => self.make_session(peer, flags, true),
+            made => made,
+        }
     }
 
     /// `may_do_without` a kernel instance that is not to be had.
@@ -106,6 +111,7 @@ impl Emulator {
         }
         session.line = self.page.as_mut().and_then(SettlePage::line);
         let source = session.source_name();
+        self.ends.insert(session.program_inode, id);
         self.sessions.insert(id, session);
         self.groups.insert(group, id);
         self.sessions_made = id;
@@ -173,6 +179,9 @@ impl Emulator {
             self.tracer.closed(id);
         }
         self.tell(&|| format!("instance {id} ended"));
+        if self.ends.get(&session.program_inode) == Some(&id) {
+            self.ends.remove(&session.program_inode);
+        }
         self.lulls.forget(id);
         self.faults.forget(id);
         // A program may keep the kernel instance open, so that closing it would not take it out.

@@ -135,12 +135,12 @@ impl Emulator {
         for object in std::mem::take(&mut self.tools.unwatched) {
             if is_numbered(object) {
                 self.unmark(object);
-            } else if is_scripted(object) {
-                self.forget_scripted(object);
             } else if is_polled(object) {
                 if !self.tools.engine.is_watched(object) {
                     self.polled.unwatch(object);
                 }
+            } else if is_scripted(object) {
+                self.forget_scripted(object);
             } else {
                 self.trees.let_go(object);
             }

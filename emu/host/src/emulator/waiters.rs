@@ -71,14 +71,11 @@ impl Emulator {
             },
             None => Place::of(object, path),
         };
-        self.answer_waiters_at(id, wd, &watched);
+        self.answer_waiters_for(id, wd, &watched);
     }
 
-    /// The same where it is known already what stands there.
-    pub(super) fn answer_waiters_at(&mut self, id: u64, wd: Wd, watched: &Place) {
-        if !self.may_have_waiters {
-            return;
-        }
+    /// The same for an object that is at a place.
+    pub(super) fn answer_waiters_for(&mut self, id: u64, wd: Wd, watched: &Place) {
         let mut answers = Vec::new();
         let mut are_left = false;
         for (key, connection) in &self.connections {

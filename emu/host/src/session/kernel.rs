@@ -1,5 +1,6 @@
 //! The kernel instance behind a session: what is in no tree of ours is watched there.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,6 +12,21 @@ use uinotify_source::inotify::{Instance, KernelWd, Record, Records, Shown};
 use super::{Session, Tools, errno};
 use crate::place::Inode;
 use crate::trees::is_observed;
+
+/// An object that is to be watched, open with `O_PATH`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sought<'a> {
+    pub(crate) object: BorrowedFd<'a>,
+    /// A directory of a file system that has no server, and so keeps nobody waiting.
+    pub(crate) is_plain_folder: bool,
+}
+
+impl<'a> Sought<'a> {
+    /// One of which nothing is known.
+    pub(crate) fn new(object: BorrowedFd<'a>) -> Self {
+        Self { object, is_plain_folder: false }
+    }
+}
 
 fn object(wd: KernelWd) -> ObjectId {
     ObjectId(u64::from(wd.0.cast_unsigned()))
@@ -121,12 +137,12 @@ impl Session {
     }
 
     /// `AddWatch`, once the kernel watches the object, or has refused to.
-    pub(crate) fn add_watch(
+    pub(crate) fn add_watch<'p>(
         &mut self,
         tools: &mut Tools,
         armed: Result<KernelWd, Errno>,
         mask: AddMask,
-        path: &[u8],
+        noted: impl FnOnce() -> Cow<'p, [u8]>,
     ) -> Result<Wd, Errno> {
         let engine = &mut tools.engine;
         if armed == Err(Errno::ENOSPC) {
@@ -137,24 +153,47 @@ impl Session {
         let added = match engine.add_watch(self.group, object(kernel), mask) {
             Ok(added) => added,
             Err(refusal) => {
-                if engine.watch_of(self.group, object(kernel)).is_none() {
-                    // Its IN_IGNORED finds no watch.
-                    let _ = self.kernel_unwatch(object(kernel));
-                }
+                self.disarm(engine, kernel);
                 return Err(errno(refusal));
             }
         };
         if added.new {
-            self.paths.insert(object(kernel), path);
+            self.paths.insert(object(kernel), &noted());
         }
         Ok(added.wd)
     }
 
+    /// A watch that the kernel had before the core may have ended in between, when its IN_IGNORED was nobody's: then that comes now.
+    pub(crate) fn end_if_gone(&mut self, tools: &mut Tools, wd: Wd) {
+        let (Some(kernel), Ok(watched)) = (&self.kernel, tools.engine.object_of(self.group, wd)) else { return };
+        // What still is to come ends it by itself.
+        let is_gone = kernel.information().is_ok_and(|information| !information.living().contains(&kernel_wd(watched)));
+        if is_gone && kernel.queued_bytes() == 0 {
+            self.begin_cycle();
+            let ignored = Delivery { mask: Mask::IN_IGNORED.bits(), cookie: 0, name: b"", hidden: 0, adjacent: false };
+            tools.engine.deliver(self.group, wd, ignored);
+            self.forget_ended(tools);
+            self.fill_window(tools);
+            self.end_cycle();
+        }
+    }
+
+    /// The kernel instance, for another thread.
+    pub(crate) fn kernel_for_thread(&mut self) -> Option<Instance> {
+        self.kernel.as_mut()?.duplicate().ok()
+    }
+
     /// Sets up the kernel's watch.
-    pub(crate) fn arm(&self, engine: &Engine, watched: BorrowedFd<'_>, bits: u32) -> Result<KernelWd, Errno> {
+    pub(crate) fn arm(&self, engine: &Engine, sought: Sought<'_>, bits: u32) -> Result<KernelWd, Errno> {
         const NOTHING: u32 = libc::IN_MASK_ADD | libc::IN_ISDIR;
         let source = self.kernel.as_ref().ok_or(Errno::ENOSPC)?;
+        let watched = sought.object;
         if bits & libc::IN_MASK_CREATE == 0 {
+            if sought.is_plain_folder
+                && let Some(result) = source.watch_folder(watched, bits)
+            {
+                return result;
+            }
             return source.watch(watched, bits);
         }
         // Before 4.18 a kernel refuses the flag or, worse, ignores it: adding nothing finds out whether there is a watch.
@@ -163,6 +202,14 @@ impl Session {
             return Err(Errno::EEXIST);
         }
         source.watch(watched, bits & !libc::IN_MASK_CREATE)
+    }
+
+    /// What was set up for an object that another source tells of.
+    pub(crate) fn disarm(&self, engine: &Engine, armed: KernelWd) {
+        if engine.watch_of(self.group, object(armed)).is_none() {
+            // Its IN_IGNORED finds no watch.
+            let _ = self.kernel_unwatch(object(armed));
+        }
     }
 
     /// What the kernel says that it watches.

@@ -15,7 +15,7 @@ use super::handle::Handle;
 use super::marks::MarkKind;
 use super::mounts::Mounts;
 use super::own::Own;
-use super::volume::{Target, Volume};
+use super::volume::{Tally, Target, Volume};
 use crate::fuse::Sink;
 
 /// What belongs together should come together.
@@ -314,6 +314,15 @@ impl<'a> Volumes<'a> {
             let tree = &volume.translation.tree;
             let (objects, names) = tree.size();
             (watched + tree.watched_count(), known + objects, bytes + names)
+        })
+    }
+
+    /// What was read of all of them.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.0.volumes.iter().flatten().fold(Tally::default(), |all, volume| Tally {
+            records: all.records + volume.tally.records,
+            merged: all.merged + volume.tally.merged,
         })
     }
 

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::capabilities::{self, Capabilities};
 use super::request::Asker;
+use crate::capabilities::{self, Capabilities};
 
 /// Ids and rights to files.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,8 +13,8 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{getegid, geteuid, getgroups};
 
 use super::caller::{Caller, Callers};
-use super::capabilities::{self, Capabilities};
 use super::request::Asker;
+use crate::capabilities::{self, Capabilities};
 use crate::rights::{set_file_ids, set_groups};
 
 /// The rights of the thread that made it, and only that one's.

@@ -1,6 +1,6 @@
 //! A kernel instance.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -38,6 +38,17 @@ impl Instance {
         Ok(Self { fd, is_shared: false })
     }
 
+    /// The same instance once more, for another thread: whoever ends it takes its watches off, as that thread may keep it.
+    ///
+    /// # Errors
+    ///
+    /// EMFILE without a descriptor left.
+    pub fn duplicate(&mut self) -> io::Result<Self> {
+        let fd = self.fd.try_clone()?;
+        self.is_shared = true;
+        Ok(Self { fd, is_shared: true })
+    }
+
     /// A program is going to hold this descriptor too.
     pub fn set_shared(&mut self) {
         self.is_shared = true;
@@ -50,10 +61,24 @@ impl Instance {
     ///
     /// ENOSPC at the kernel's own watch limit, EEXIST for IN_MASK_CREATE, EACCES without read permission.
     pub fn watch(&self, object: BorrowedFd<'_>, mask: u32) -> Result<KernelWd, Errno> {
+        let path = CString::new(format!("{}{}", descriptors(), object.as_raw_fd())).map_err(|_| Errno::EINVAL)?;
+        self.watch_path(&path, mask)
+    }
+
+    /// [`watch`](Self::watch) for a directory by which this process may stand for a moment: that is some times faster than a link of
+    /// procfs. `None` if it may not, as one may watch a directory that one may not search.
+    pub fn watch_folder(&self, folder: BorrowedFd<'_>, mask: u32) -> Option<Result<KernelWd, Errno>> {
+        nix::unistd::fchdir(folder).ok()?;
+        let result = self.watch_path(c".", mask);
+        // Nothing is kept from being unmounted. The root is always there.
+        let _ = nix::unistd::chdir(c"/");
+        Some(result)
+    }
+
+    fn watch_path(&self, path: &CStr, mask: u32) -> Result<KernelWd, Errno> {
         const STEERING: u32 = libc::IN_ONLYDIR | libc::IN_DONT_FOLLOW;
         // IN_ISDIR is stored as nothing: with it the kernel accepts a mask that asks for no event.
         let mask = if mask & !STEERING == 0 { libc::IN_ISDIR } else { mask & !STEERING };
-        let path = CString::new(format!("{}{}", descriptors(), object.as_raw_fd())).map_err(|_| Errno::EINVAL)?;
         // SAFETY: `path` is a string that lives through the call.
         let wd = unsafe { libc::inotify_add_watch(self.fd.as_raw_fd(), path.as_ptr(), mask) };
         Errno::result(wd).map(KernelWd)

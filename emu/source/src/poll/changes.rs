@@ -259,7 +259,9 @@ impl Changes {
         };
         self.come.sort_by(|a, b| born(a).cmp(&born(b)).then_with(|| a.place.cmp(&b.place)));
         for Spot { place, object, look, is_older, .. } in std::mem::take(&mut self.come) {
-            if object.id != UNWATCHED && object.kind != Kind::Directory {
+            // One that was made and watched before anybody looked has one link.
+            let is_link = look.is_none_or(|look| look.links > 1);
+            if object.id != UNWATCHED && object.kind != Kind::Directory && is_link {
                 told.push(Told::Links(object).into());
             }
             let was_written = look.is_some_and(|look| look.has_content() && look.links == 1 && !is_older);
@@ -419,15 +421,18 @@ mod tests {
 
     #[test]
     fn a_link_is_told_to_the_object_before_its_name() {
-        let changes = Changes { come: vec![watched(spot(1, "b", 5), 9)], ..Changes::default() };
-        assert_eq!(show(changes), ["links 9", "created 1/b"]);
+        let link = |name| {
+            let spot = watched(spot(1, name, 5), 9);
+            Spot { look: spot.look.map(|look| Look { links: 2, ..look }), ..spot }
+        };
+        assert_eq!(show(Changes { come: vec![link("b")], ..Changes::default() }), ["links 9", "created 1/b"]);
         let altered = |links| Altered {
             object: Object { id: ObjectId(9), kind: Kind::File },
             place: Some(place(1, "a")),
             old: look(5),
             new: Look { links, changed: 60, ..look(5) },
         };
-        let come = vec![watched(spot(1, "b", 5), 9)];
+        let come = vec![link("b")];
         let changes = Changes { come, altered: vec![altered(2)], ..Changes::default() };
         assert_eq!(show(changes), ["links 9", "created 1/b"], "once");
         assert_eq!(show(Changes { altered: vec![altered(2)], ..Changes::default() }), ["links 9"]);

@@ -117,8 +117,13 @@ pub(super) fn open_directory(path: &CStr) -> Result<OwnedFd, Errno> {
 /// What is in it. Its time of access stays as it is, where this user may ask for that.
 pub(super) fn list(directory: &OwnedFd) -> Result<Vec<Found>, Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-    let opened = match openat(directory, c".", flags | OFlag::O_NOATIME, Mode::empty()) {
-        Err(Errno::EPERM) => openat(directory, c".", flags, Mode::empty()),
+    // A directory that may not be searched has no `.`, but may be listed.
+    let again = |flags| match openat(directory, c".", flags, Mode::empty()) {
+        Err(Errno::EACCES) => open(format!("/proc/self/fd/{}", directory.as_raw_fd()).as_str(), flags, Mode::empty()),
+        opened => opened,
+    };
+    let opened = match again(flags | OFlag::O_NOATIME) {
+        Err(Errno::EPERM) => again(flags),
         opened => opened,
     };
     let mut listing = Dir::from_fd(opened?)?;
@@ -161,21 +166,23 @@ impl Handle {
         self.handle.parts()
     }
 
-    /// The object, wherever it is now.
+    /// The object, wherever it is now. `mount` keeps the way into the file system for the next one.
     ///
     /// # Errors
     ///
     /// ESTALE if it is gone. All others: that cannot be told, as by an ordinary user.
-    pub(super) fn open(&self) -> Result<OwnedFd, Errno> {
+    pub(super) fn open(&self, mount: &mut Option<OwnedFd>) -> Result<OwnedFd, Errno> {
+        if let Some(mount) = mount {
+            return self.handle.open(mount);
+        }
         let mounts = mountinfo::mounted().map_err(|_| Errno::EIO)?;
         let mut last = Err(Errno::ENODEV);
-        for mount in mounts.iter().filter(|mount| mount.device == self.device) {
+        for point in mounts.iter().filter(|mount| mount.device == self.device) {
             let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_DIRECTORY;
-            last = match open(&mount.point, flags, Mode::empty()) {
-                Ok(point) => self.handle.open(&point),
-                Err(errno) => Err(errno),
-            };
+            let Ok(opened) = open(&point.point, flags, Mode::empty()) else { continue };
+            last = self.handle.open(&opened);
             if matches!(last, Ok(_) | Err(Errno::ESTALE)) {
+                *mount = Some(opened);
                 break;
             }
         }
@@ -216,10 +223,10 @@ mod tests {
         let file = open(&path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).expect("the file");
         let facts = Facts::of(file.as_fd()).expect("its file system");
         let Some(handle) = Handle::of(file.as_fd(), facts.device) else { return };
-        let Ok(found) = handle.open() else { return };
+        let Ok(found) = handle.open(&mut None) else { return };
         assert_eq!(facts.look_at(&found), facts.look_at(&file));
         drop((file, found));
         std::fs::remove_file(&path).expect("the file");
-        assert_eq!(handle.open().map(drop), Err(Errno::ESTALE));
+        assert_eq!(handle.open(&mut None).map(drop), Err(Errno::ESTALE));
     }
 }

@@ -3,6 +3,7 @@
 //! A snapshot takes its time, and things go on meanwhile. What has gone is looked for once more wherever the times have changed, before it is
 //! told; the rest is left to the next one.
 
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -34,13 +35,24 @@ pub(super) struct Volume {
 struct Taking {
     changes: Changes,
     /// Objects that are not where they were.
-    missing: Vec<ObjectId>,
+    missing: BTreeSet<ObjectId>,
+    /// Those that were found elsewhere: whoever is moved to and fro meanwhile is found once.
+    found: BTreeSet<ObjectId>,
+    /// A way into the file system, for handles; held no longer than the snapshot takes.
+    mount: Option<OwnedFd>,
+    /// Where in the names that have gone those of watched objects are, up to so many of them.
+    names_gone: HashMap<ObjectId, usize>,
+    names_counted: usize,
 }
 
 impl Taking {
     /// A name that an object has lost in a watched directory.
-    fn name_gone(&self, id: ObjectId) -> Option<&Spot> {
-        self.changes.gone.iter().find(|spot| spot.object.id == id)
+    fn name_gone(&mut self, id: ObjectId) -> Option<&Spot> {
+        for (at, spot) in self.changes.gone.iter().enumerate().skip(self.names_counted) {
+            self.names_gone.entry(spot.object.id).or_insert(at);
+        }
+        self.names_counted = self.changes.gone.len();
+        self.changes.gone.get(*self.names_gone.get(&id)?)
     }
 }
 
@@ -128,15 +140,19 @@ impl Volume {
         let look = self.facts.identify(object, c"", look);
         let path = path_of(object).ok_or(Errno::ENOENT)?;
         // The path of a deleted object, or of one in another mount name space, leads elsewhere or nowhere.
-        match self.facts.look_under(&path) {
-            Seen::This(found) if found.identity.is(&look.identity) => {}
-            _ => return Err(Errno::ENOENT),
-        }
-        let place = self.place_of(&path, &look);
-        let directory = match look.kind() {
-            Kind::Directory => Some(Box::new(self.first_listing(&path, &look)?)),
-            _ => None,
+        let is_it = |seen| matches!(seen, Seen::This(found) if found.identity.is(&look.identity));
+        let directory = if look.kind() == Kind::Directory {
+            let opened = open_directory(&path)?;
+            if !is_it(self.facts.look_at(&opened)) {
+                return Err(Errno::ENOENT);
+            }
+            Some(Box::new(self.first_listing(&opened, &look)?))
+        } else if is_it(self.facts.look_under(&path)) {
+            None
+        } else {
+            return Err(Errno::ENOENT);
         };
+        let place = self.place_of(&path, &look);
         let handle = Handle::of(object, self.facts.device).map(Box::new);
         let path = if place.is_some() { None } else { Some(path) };
         Ok(Watched { kind: look.kind(), mask, look, place, path, handle, directory, ticket })
@@ -155,14 +171,13 @@ impl Volume {
     }
 
     /// Each entry is looked at once, whatever is asked for: a number alone does not tell an object from a later one.
-    fn first_listing(&self, path: &CString, look: &Look) -> Result<Directory, Errno> {
-        let opened = open_directory(path)?;
+    fn first_listing(&self, opened: &OwnedFd, look: &Look) -> Result<Directory, Errno> {
         let now = Moment::now();
         let mut listed = Listed::first(times(look), now);
         let mut listing = Listing::default();
-        listing.update(list(&opened)?);
+        listing.update(list(opened)?);
         let length = listing.0.len();
-        listing.0.retain_mut(|entry| self.meet(&opened, entry));
+        listing.0.retain_mut(|entry| self.meet(opened, entry));
         if listing.0.len() < length {
             listed.unsettle();
         }
@@ -233,7 +248,7 @@ impl Volume {
     fn look_again(&mut self, id: ObjectId) -> Vec<Difference> {
         let mut taking = Taking::default();
         self.look(id, Extent::All(Freshness::Asked), &mut taking);
-        let Taking { changes, missing } = &taking;
+        let Taking { changes, missing, .. } = &taking;
         if changes.gone.is_empty() && changes.come.is_empty() && missing.is_empty() {
             return taking.changes.differences();
         }
@@ -263,7 +278,7 @@ impl Volume {
     fn look(&mut self, id: ObjectId, extent: Extent, taking: &mut Taking) {
         let Some(object) = self.catalogue.get(id) else { return };
         let is_directory = object.kind == Kind::Directory;
-        let is_left_out = if is_directory { false } else { extent == Extent::Names };
+        let is_left_out = !is_directory && extent == Extent::Names;
         if is_left_out || self.catalogue.is_looked_at_from_above(id) || taking.missing.contains(&id) {
             return;
         }
@@ -282,7 +297,10 @@ impl Volume {
         let now = Moment::now();
         let new = match seen {
             Seen::This(new) if new.identity.is(&object.look.identity) => new,
-            Seen::This(_) | Seen::Nothing => return taking.missing.push(id),
+            Seen::This(_) | Seen::Nothing => {
+                taking.missing.insert(id);
+                return;
+            }
             Seen::Covered | Seen::Unknown => return,
         };
         let (kind, place, old) = (object.kind, object.place.clone(), object.look);
@@ -303,7 +321,8 @@ impl Volume {
         let Some(object) = self.catalogue.get_mut(id) else { return };
         let Some(mut directory) = object.directory.take() else { return };
         let (is_looked_at, look) = (object.wants_looks(), object.look);
-        let into = Into { directory: id, depth: self.catalogue.depth(id) + 1, is_looked_at, looked: directory.looked };
+        let into =
+            Inside { directory: id, depth: self.catalogue.depth(id) + 1, is_looked_at, looked: directory.looked };
         let mut compared = None;
         if directory.listed.is_due(times(&look), now) {
             match list(opened) {
@@ -359,7 +378,7 @@ impl Volume {
     }
 
     /// Notes the names that are no more. What is new, or may be, is to be looked at: its place, and what was under that name.
-    fn tell_gone(&self, into: &Into, compared: Compared, taking: &mut Taking) -> Vec<(usize, Option<Entry>)> {
+    fn tell_gone(&self, into: &Inside, compared: Compared, taking: &mut Taking) -> Vec<(usize, Option<Entry>)> {
         taking.changes.gone.extend(compared.gone.iter().map(|entry| self.spot(into, entry)));
         let new = compared.new.into_iter().map(|at| (at, None));
         new.chain(compared.doubtful.into_iter().map(|(at, before)| (at, Some(before)))).collect()
@@ -368,7 +387,7 @@ impl Volume {
     /// Looks at an entry that was there before. False: it is gone.
     fn look_at_entry(
         &self,
-        into: &Into,
+        into: &Inside,
         opened: &OwnedFd,
         entry: &mut Entry,
         freshness: Freshness,
@@ -390,7 +409,10 @@ impl Volume {
                     let place = Some(Place { directory: into.directory, name: entry.name.clone() });
                     taking.changes.altered.push(Altered { object, place, old, new });
                 }
-                entry.look = Some(new);
+                // Memory that is only read stays in more caches.
+                if new != old {
+                    entry.look = Some(new);
+                }
             }
             (Seen::This(new), before) => {
                 let before = before.map(|_| self.spot(into, entry));
@@ -406,7 +428,7 @@ impl Volume {
         true
     }
 
-    fn spot(&self, into: &Into, entry: &Entry) -> Spot {
+    fn spot(&self, into: &Inside, entry: &Entry) -> Spot {
         let identity = entry.identity();
         Spot {
             place: Place { directory: into.directory, name: entry.name.clone() },
@@ -428,9 +450,7 @@ impl Volume {
             if !is_its_place || self.catalogue.stands_at(id, &spot.place) {
                 continue;
             }
-            if !taking.missing.contains(&id) {
-                taking.missing.push(id);
-            }
+            taking.missing.insert(id);
             if let (Some(object), Some(look)) = (self.catalogue.get_mut(id), spot.look)
                 && object.kind != Kind::Directory
             {
@@ -438,30 +458,74 @@ impl Volume {
             }
         }
         self.move_to_where_they_came(taking);
-        let mut missing = std::mem::take(&mut taking.missing);
-        missing.sort_by_key(|id| self.catalogue.depth(*id));
+        let mut emptied = BTreeSet::new();
         loop {
             // Whatever was found may lead to others.
-            let before = missing.len();
-            for id in std::mem::take(&mut missing) {
+            let before = taking.missing.len();
+            for id in self.highest_first(&taking.missing) {
+                taking.missing.remove(&id);
                 self.look_where_it_stands(id, taking);
             }
-            missing = std::mem::take(&mut taking.missing);
             self.move_to_where_they_came(taking);
-            if missing.len() < before {
+            if taking.missing.len() < before {
                 continue;
             }
-            let is_found = |id: &ObjectId| self.find_by_another_name(*id, taking) || self.find_by_handle(*id, taking);
-            let Some(found) = missing.iter().position(is_found) else { break };
-            // Looked at in the next turn, under its new path.
-            missing.rotate_left(found);
-            let id = missing.remove(0);
-            self.look_where_it_stands(id, taking);
-            missing.extend(std::mem::take(&mut taking.missing));
+            let mut has_found = self.find_where_listed(taking);
+            for id in self.highest_first(&taking.missing) {
+                if has_found {
+                    break;
+                }
+                if !taking.found.contains(&id) && self.find_by_handle(id, taking) {
+                    taking.found.insert(id);
+                    taking.missing.remove(&id);
+                    self.look_where_it_stands(id, taking);
+                    // One below is most likely found by its path.
+                    has_found = true;
+                }
+            }
+            if has_found {
+                continue;
+            }
+            let lost: Vec<_> = taking.missing.iter().copied().filter(|id| emptied.insert(*id)).collect();
+            if lost.is_empty() {
+                break;
+            }
+            lost.into_iter().for_each(|id| self.empty(id, taking));
+            self.move_to_where_they_came(taking);
         }
-        missing.sort_by_key(|id| std::cmp::Reverse(self.catalogue.depth(*id)));
-        for id in missing {
+        let mut lost = self.highest_first(&std::mem::take(&mut taking.missing));
+        lost.reverse();
+        for id in lost {
             self.lose(id, taking);
+        }
+    }
+
+    /// Those with fewer directories above them first.
+    fn highest_first(&self, ids: &BTreeSet<ObjectId>) -> Vec<ObjectId> {
+        let mut ids: Vec<_> = ids.iter().map(|id| (self.catalogue.depth(*id), *id)).collect();
+        ids.sort_unstable();
+        ids.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// A directory is nowhere to be found: what was in it was taken out of it first.
+    fn empty(&mut self, id: ObjectId, taking: &mut Taking) {
+        let depth = self.catalogue.depth(id) + 1;
+        let Some(object) = self.catalogue.get_mut(id) else { return };
+        let is_looked_at = object.wants_looks();
+        let Some(directory) = &mut object.directory else { return };
+        let listing = std::mem::take(&mut directory.listing);
+        let into = Inside { directory: id, depth, is_looked_at, looked: directory.looked };
+        for entry in &listing.0 {
+            let spot = self.spot(&into, entry);
+            let child =
+                self.catalogue.get_mut(spot.object.id).filter(|child| child.place.as_ref() == Some(&spot.place));
+            if let Some(child) = child {
+                if let Some(look) = spot.look.filter(|_| child.kind != Kind::Directory) {
+                    child.look = look;
+                }
+                taking.missing.insert(spot.object.id);
+            }
+            taking.changes.gone.push(spot);
         }
     }
 
@@ -469,7 +533,7 @@ impl Volume {
     fn look_where_it_stands(&mut self, id: ObjectId, taking: &mut Taking) {
         let place = self.catalogue.get(id).and_then(|object| object.place.clone());
         if place.is_some_and(|place| !self.catalogue.stands_at(id, &place)) {
-            taking.missing.push(id);
+            taking.missing.insert(id);
         } else {
             self.look(id, Extent::All(Freshness::Asked), taking);
         }
@@ -478,13 +542,14 @@ impl Volume {
     /// Gives watched objects the places where their names have appeared, unless they stand where they stood.
     fn move_to_where_they_came(&mut self, taking: &mut Taking) {
         let mut altered = Vec::new();
-        for spot in &taking.changes.come {
+        let come = std::mem::take(&mut taking.changes.come);
+        for spot in &come {
             let id = spot.object.id;
             let Some(object) = self.catalogue.get(id) else { continue };
             let is_missing = taking.missing.contains(&id);
             let has_left = match &object.place {
                 Some(place) => *place != spot.place && !self.catalogue.stands_at(id, place),
-                None => is_missing || object.path.is_none(),
+                None => true,
             };
             if !has_left || !self.catalogue.stands_at(id, &spot.place) {
                 continue;
@@ -510,25 +575,36 @@ impl Volume {
                 (object.place, object.path) = (Some(spot.place.clone()), None);
             }
         }
+        taking.changes.come = come;
         taking.changes.altered.extend(altered);
     }
 
-    /// Finds a file by another link, in a watched directory.
-    fn find_by_another_name(&mut self, id: ObjectId, taking: &Taking) -> bool {
-        if self.kind(id) == Some(Kind::Directory) || self.links_before(id, taking) < 2 {
-            return false;
+    /// Finds objects where they stood before they were missed: by another link, or where the directory is watched only since they came there.
+    fn find_where_listed(&mut self, taking: &mut Taking) -> bool {
+        let sought = taking.missing.difference(&taking.found).copied().collect();
+        let places = self.catalogue.places_of(&sought, &taking.missing);
+        for (id, place) in &places {
+            let has_links = self.kind(*id) != Some(Kind::Directory) && self.links_before(*id, taking) > 1;
+            let Some(object) = self.catalogue.get_mut(*id) else { continue };
+            (object.place, object.path) = (Some(place.clone()), None);
+            if !has_links {
+                taking.changes.strayed.push(Object { id: *id, kind: object.kind });
+            }
+            taking.missing.remove(id);
+            taking.found.insert(*id);
         }
-        let Some(place) = self.catalogue.other_place(id) else { return false };
-        if let Some(object) = self.catalogue.get_mut(id) {
-            (object.place, object.path) = (Some(place), None);
+        let has_found = !places.is_empty();
+        for (id, _) in places {
+            self.look_where_it_stands(id, taking);
         }
-        true
+        has_found
     }
 
     /// Finds an object by its handle, where this process may, and takes on its path.
     fn find_by_handle(&mut self, id: ObjectId, taking: &mut Taking) -> bool {
         let Some(object) = self.catalogue.get(id) else { return false };
-        let Some(Ok(found)) = object.handle.as_ref().map(|handle| handle.open()) else { return false };
+        let found = object.handle.as_ref().map(|handle| handle.open(&mut taking.mount));
+        let Some(Ok(found)) = found else { return false };
         let Seen::This(look) = self.facts.look_at(&found) else { return false };
         if look.links == 0 || !look.identity.is(&object.look.identity) {
             return false;
@@ -559,7 +635,7 @@ impl Volume {
     }
 
     /// How many links an object had when it was last seen under the name that it has lost.
-    fn links_before(&self, id: ObjectId, taking: &Taking) -> u32 {
+    fn links_before(&self, id: ObjectId, taking: &mut Taking) -> u32 {
         let from_above = taking.name_gone(id).and_then(|spot| spot.look);
         from_above.or_else(|| self.catalogue.get(id).map(|object| object.look)).map_or(0, |look| look.links)
     }
@@ -579,13 +655,6 @@ impl Volume {
             return;
         }
         taking.changes.ended.push(Object { id, kind });
-        // What was in it was taken out of it first.
-        let depth = self.catalogue.depth(id) + 1;
-        let Some(object) = self.catalogue.get(id) else { return };
-        let Some(directory) = &object.directory else { return };
-        let into = Into { directory: id, depth, is_looked_at: object.wants_looks(), looked: directory.looked };
-        let gone: Vec<_> = directory.listing.0.iter().map(|entry| self.spot(&into, entry)).collect();
-        taking.changes.gone.extend(gone);
     }
 
     /// Whether the file system is no longer mounted.
@@ -610,7 +679,7 @@ fn is_mounted(device: u64) -> Option<bool> {
 
 /// The directory that is looked into.
 #[derive(Clone, Copy, Debug)]
-struct Into {
+struct Inside {
     directory: ObjectId,
     depth: u32,
     /// Its entries are looked at each time.

@@ -228,7 +228,8 @@ fn moved() -> Vec<Case> {
     ]
 }
 
-/// The lists of this file.
+/// What happens to entries of directories.
+#[must_use]
 pub fn cases() -> Vec<Case> {
     let mut cases = made_and_removed();
     cases.extend(moved());

@@ -375,7 +375,8 @@ fn directories() -> Vec<Case> {
     ]
 }
 
-/// The lists of this file.
+/// What happens to files and their contents.
+#[must_use]
 pub fn cases() -> Vec<Case> {
     let mut cases = opened();
     cases.extend(transferred());

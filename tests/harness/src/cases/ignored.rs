@@ -10,7 +10,8 @@ use crate::shorthand::{
 
 use super::words::{ALL, both, drain};
 
-/// The lists of this file.
+/// How watches end.
+#[must_use]
 pub fn cases() -> Vec<Case> {
     let once = ALL | libc::IN_ONESHOT;
     let linked = ALL | libc::IN_EXCL_UNLINK;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::call::{Argument, ended, returned};
 use super::file::Mapping;
 use super::waiting::Thread;
-use super::{mount, pass, process, read, readiness};
+use super::{bare, mount, pass, process, read, readiness};
 use crate::operation::{self, Descriptor, Oddity, Operation, Path, Watch};
 use crate::trace::{Outcome, Return};
 
@@ -29,6 +29,10 @@ pub(super) struct Machine {
 impl Machine {
     /// Does one operation. An error is a fault of the executor, never of the subject.
     pub(super) fn perform(&mut self, operation: &Operation) -> Result<Outcome> {
+        if matches!(operation, Operation::Poll { .. } | Operation::EpollWait { .. }) {
+            // What a raw wait sees is not settled.
+            self.slots.iter().flatten().filter(|opened| opened.group).for_each(|group| bare::settle(group.number));
+        }
         if let Some(outcome) = self.on_path(operation) {
             return Ok(outcome);
         }
@@ -130,15 +134,14 @@ impl Machine {
         let outcome = match operation {
             Operation::Init { slot, flags } => {
                 self.vacate(*slot);
-                // SAFETY: takes no pointer.
-                let number = unsafe { libc::inotify_init1(*flags) };
+                let number = bare::init(*flags);
                 self.occupy(*slot, number, true)
             }
             Operation::AddWatch { descriptor, path, mask } => {
                 let path = self.argument(path);
                 let number = self.number(*descriptor);
                 // SAFETY: the pointer is a NUL-terminated path that `path` keeps, or faults in the kernel.
-                let wd = unsafe { libc::inotify_add_watch(number, path.pointer(), *mask) };
+                let wd = unsafe { bare::add(number, path.pointer(), *mask) };
                 let outcome = returned(wd);
                 if wd >= 0 {
                     self.wds.push(wd);
@@ -151,8 +154,7 @@ impl Machine {
                     Watch::Nth(_) if self.wds.is_empty() => 0,
                     Watch::Nth(nth) => self.wds[nth % self.wds.len()],
                 };
-                // SAFETY: takes no pointer.
-                returned(unsafe { libc::inotify_rm_watch(self.number(*descriptor), wd) })
+                returned(bare::remove(self.number(*descriptor), wd))
             }
             Operation::Control { descriptor, command, argument } => {
                 control(self.number(*descriptor), *command, *argument)
@@ -242,11 +244,11 @@ fn control(number: i32, command: u64, argument: operation::Argument) -> Outcome 
     match argument {
         operation::Argument::Value(value) => {
             // SAFETY: the commands of the vocabulary take an integer, or a null pointer as value 0.
-            returned(unsafe { libc::ioctl(number, command as libc::Ioctl, value) })
+            returned(unsafe { bare::control(number, command, value as usize) })
         }
         operation::Argument::Integer(mut integer) => {
             // SAFETY: the commands of the vocabulary read or write one int at the pointer.
-            let value = unsafe { libc::ioctl(number, command as libc::Ioctl, &raw mut integer) };
+            let value = unsafe { bare::control(number, command, &raw mut integer as usize) };
             let returned = ended(value);
             Outcome::Integer { returned, integer }
         }

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use super::bare;
 use super::call::ended;
 use super::memory::{PAINT, Painted, untouched};
 use crate::operation::Buffer;
@@ -18,7 +19,7 @@ pub(super) fn read(number: i32, buffer: &Buffer, group: bool) -> Result<Outcome>
         Buffer::Plain(size) => {
             let memory = Painted::new(size + SURPLUS)?;
             // SAFETY: `size` writable bytes lie at the pointer while `memory` lives.
-            let count = unsafe { libc::read(number, memory.pointer(), *size) };
+            let count = unsafe { bare::read(number, memory.pointer(), *size, group) };
             let returned = ended(count as i64);
             Ok(taken_apart(returned, memory.bytes(size + SURPLUS), group))
         }
@@ -33,7 +34,7 @@ pub(super) fn read(number: i32, buffer: &Buffer, group: bool) -> Result<Outcome>
             let memory = Painted::new(*mapped)?;
             // SAFETY: `mapped` writable bytes lie at the pointer, then a page of our own where nothing
             // is: the kernel answers EFAULT for it and never writes behind it.
-            let count = unsafe { libc::read(number, memory.pointer(), (*size).min(mapped + HEADER * 64)) };
+            let count = unsafe { bare::read(number, memory.pointer(), (*size).min(mapped + HEADER * 64), group) };
             let returned = ended(count as i64);
             Ok(taken_apart(returned, memory.bytes(*mapped), group))
         }

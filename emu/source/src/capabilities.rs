@@ -4,7 +4,10 @@ use nix::errno::Errno;
 
 /// A set, a bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Capabilities(pub(super) u64);
+pub struct Capabilities(
+    /// Bit N is capability N.
+    pub u64,
+);
 
 const CHOWN: u32 = 0;
 const DAC_OVERRIDE: u32 = 1;
@@ -13,34 +16,48 @@ const FOWNER: u32 = 3;
 const FSETID: u32 = 4;
 const SETGID: u32 = 6;
 const SETUID: u32 = 7;
+const SYS_PTRACE: u32 = 19;
 const SYS_ADMIN: u32 = 21;
 
 impl Capabilities {
-    pub(super) const NONE: Self = Self(0);
+    /// The empty set.
+    pub const NONE: Self = Self(0);
     /// With these, groups decide nothing.
-    pub(super) const OF_FILES: Self =
-        Self(1 << CHOWN | 1 << DAC_OVERRIDE | 1 << DAC_READ_SEARCH | 1 << FOWNER | 1 << FSETID);
+    pub const OF_FILES: Self = Self(1 << CHOWN | 1 << DAC_OVERRIDE | 1 << DAC_READ_SEARCH | 1 << FOWNER | 1 << FSETID);
     /// What it takes to act with another's ids.
-    pub(super) const OF_IDS: Self = Self(1 << SETGID | 1 << SETUID);
+    pub const OF_IDS: Self = Self(1 << SETGID | 1 << SETUID);
 
     /// What it takes to have the kernel read and write lower files itself.
-    pub(super) const OF_BACKINGS: Self = Self(1 << SYS_ADMIN);
+    pub const OF_BACKINGS: Self = Self(1 << SYS_ADMIN);
     /// Who has it keeps set-user-ID bits of what it writes.
-    pub(super) const OF_SET_IDS: Self = Self(1 << FSETID);
+    pub const OF_SET_IDS: Self = Self(1 << FSETID);
 
-    pub(super) fn contains(self, others: Self) -> bool {
+    /// What it takes to look for files and read them whatever their modes say.
+    pub const OF_READING: Self = Self(1 << DAC_OVERRIDE | 1 << DAC_READ_SEARCH);
+    /// What it takes to look into other processes.
+    pub const OF_TRACING: Self = Self(1 << SYS_PTRACE);
+
+    /// Whether all of `others` are in it.
+    #[must_use]
+    pub fn contains(self, others: Self) -> bool {
         self.0 & others.0 == others.0
     }
 
-    pub(super) fn without(self, others: Self) -> Self {
+    /// What is not in `others`.
+    #[must_use]
+    pub fn without(self, others: Self) -> Self {
         Self(self.0 & !others.0)
     }
 
-    pub(super) fn or(self, others: Self) -> Self {
+    /// What is in either.
+    #[must_use]
+    pub fn or(self, others: Self) -> Self {
         Self(self.0 | others.0)
     }
 
-    pub(super) fn and(self, others: Self) -> Self {
+    /// What is in both.
+    #[must_use]
+    pub fn and(self, others: Self) -> Self {
         Self(self.0 & others.0)
     }
 }
@@ -76,22 +93,30 @@ fn joined(halves: [Half; 2], field: impl Fn(&Half) -> u32) -> Capabilities {
     Capabilities(u64::from(field(&halves[0])) | u64::from(field(&halves[1])) << 32)
 }
 
-/// What a thread may do now; 0 is this one.
-pub(super) fn effective(thread: i32) -> Result<Capabilities, Errno> {
+/// What a thread may do now, in its own user name space; 0 is this one.
+///
+/// # Errors
+///
+/// ESRCH if there is no such thread.
+pub fn effective(thread: i32) -> Result<Capabilities, Errno> {
     Ok(joined(get(thread)?, |half| half.effective))
 }
 
 /// The sets of this thread, of which only the effective one changes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Own([Half; 2]);
+pub struct Own([Half; 2]);
 
 impl Own {
-    pub(super) fn new() -> Result<Self, Errno> {
+    /// # Errors
+    ///
+    /// As `capget(2)`.
+    pub fn new() -> Result<Self, Errno> {
         Ok(Self(get(0)?))
     }
 
     /// What this thread may ever do.
-    pub(super) fn permitted(&self) -> Capabilities {
+    #[must_use]
+    pub fn permitted(&self) -> Capabilities {
         joined(self.0, |half| half.permitted)
     }
 
@@ -100,7 +125,7 @@ impl Own {
     /// # Errors
     ///
     /// EPERM for what is not permitted.
-    pub(super) fn set_effective(&self, capabilities: Capabilities) -> Result<(), Errno> {
+    pub fn set_effective(&self, capabilities: Capabilities) -> Result<(), Errno> {
         let mut halves = self.0;
         let [low, high] = &mut halves;
         low.effective = u32::try_from(capabilities.0 & u64::from(u32::MAX)).unwrap_or(0);
