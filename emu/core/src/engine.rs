@@ -258,7 +258,7 @@ impl Engine {
         if let Some(entry) = self.groups.get_mut(&group) {
             let copy = self.history.copy(&Event::ignored(wd));
             let pushed = entry.queue.push_ignored(wd);
-            self.history.came(group, copy, pushed, &mut entry.queue);
+            self.history.came(group, copy, pushed, entry);
             note_readable(&mut self.outputs, group, entry, pushed);
         }
         Ok(object)
@@ -298,7 +298,7 @@ impl Engine {
         let entry = self.groups.get_mut(&group)?;
         let copy = self.history.copy(&event);
         let pushed = entry.queue.push(event, adjacent);
-        self.history.came(group, copy, pushed, &mut entry.queue);
+        self.history.came(group, copy, pushed, entry);
         note_readable(&mut self.outputs, group, entry, pushed);
         Some(pushed)
     }
@@ -308,7 +308,7 @@ impl Engine {
         let entry = self.groups.get_mut(&group)?;
         let copy = self.history.copy(&Event::overflow());
         let pushed = entry.queue.overflow();
-        self.history.came(group, copy, pushed, &mut entry.queue);
+        self.history.came(group, copy, pushed, entry);
         note_readable(&mut self.outputs, group, entry, pushed);
         Some(pushed)
     }
@@ -322,7 +322,7 @@ impl Engine {
         let entry = self.groups.get_mut(&group)?;
         let copy = self.history.copy(&event);
         let pushed = entry.queue.push(event, false);
-        self.history.came(group, copy, pushed, &mut entry.queue);
+        self.history.came(group, copy, pushed, entry);
         note_readable(&mut self.outputs, group, entry, pushed);
         Some(pushed)
     }
@@ -340,10 +340,8 @@ impl Engine {
     fn with_queue(&mut self, group: GroupId, act: impl FnOnce(&mut EventQueue) -> bool) {
         let Some(entry) = self.groups.get_mut(&group) else { return };
         let is_new = act(&mut entry.queue);
-        self.history.released(group, &mut entry.queue);
-        if is_new {
-            note_readable(&mut self.outputs, group, entry, Pushed::Queued);
-        }
+        self.history.released(group, entry);
+        note_readable(&mut self.outputs, group, entry, Pushed::Held { others_came: is_new });
     }
 
     /// What becomes of events that arrive in a group, if a test has said so.

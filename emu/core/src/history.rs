@@ -2,7 +2,8 @@
 
 use crate::engine::GroupId;
 use crate::event::Event;
-use crate::queue::{EventQueue, Pushed};
+use crate::group::Group;
+use crate::queue::Pushed;
 
 /// One change of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,10 +52,10 @@ impl History {
     }
 
     /// An event has come, and with it perhaps others that were held back until then.
-    pub(crate) fn came(&mut self, group: GroupId, event: Option<Event>, pushed: Pushed, queue: &mut EventQueue) {
-        let held = queue.take_admitted();
+    pub(crate) fn came(&mut self, group: GroupId, event: Option<Event>, pushed: Pushed, state: &mut Group) {
+        let held = state.take_admitted();
         let Some(event) = event else { return };
-        let (is_held, queue_events) = (matches!(pushed, Pushed::Held { .. }), queue.len());
+        let (is_held, queue_events) = (matches!(pushed, Pushed::Held { .. }), state.queue.len());
         let own = Happening::Came { group, event, pushed, queue_events };
         if is_held {
             self.happenings.push(own);
@@ -66,8 +67,8 @@ impl History {
     }
 
     /// Events that were held back have come.
-    pub(crate) fn released(&mut self, group: GroupId, queue: &mut EventQueue) {
-        let held = queue.take_admitted();
+    pub(crate) fn released(&mut self, group: GroupId, state: &mut Group) {
+        let held = state.take_admitted();
         if self.is_kept {
             self.note(group, held);
         }

@@ -204,7 +204,7 @@ impl Engine {
         let event = Event { wd, mask: mask.bits(), cookie, name: name.into(), hidden };
         let copy = self.history.copy(&event);
         let pushed = group.queue.push(event, false);
-        self.history.came(id, copy, pushed, &mut group.queue);
+        self.history.came(id, copy, pushed, group);
         note_readable(&mut self.outputs, id, group, pushed);
         // Whether it was queued, merged or lost (ONESHOT-3).
         if stored & Mask::IN_ONESHOT.bits() != 0 {
