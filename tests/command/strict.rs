@@ -133,7 +133,7 @@ pub(super) fn nobody_hangs_without_the_keeper(by: Signal) -> Outcome {
 
 /// The kernel opens for the keeper what it holds. That must not be a FIFO's other end.
 pub(super) fn a_writer_of_a_fifo_waits_for_its_reader() -> Outcome {
-    let Some(scene) = Scene::new() else { return ignored() };
+    let Some(mut scene) = Scene::new() else { return ignored() };
     let path = scene.room.path("fifo");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU)?;
     let (done, is_done) = mpsc::channel();
@@ -162,6 +162,8 @@ pub(super) fn a_writer_of_a_fifo_waits_for_its_reader() -> Outcome {
     for _ in 0..2 {
         is_done.recv_timeout(HELD_MAX)??;
     }
+    scene.ensure_told();
+    scene.running.child.wait()?;
     Ok(Completion::Completed)
 }
 

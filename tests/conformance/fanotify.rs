@@ -19,6 +19,9 @@ use crate::{Subjects, Unmet, cases};
 /// What differs on this source: the case, and the row of docs/differences.md.
 type Different = (&'static str, &'static str);
 
+/// How a case is compared.
+type Check = fn(&Subjects, &Case) -> Result<(), Failed>;
+
 /// Though settled after each operation.
 const DIFFERENT: &[Different] = &[
     ("FD-9 RLIMIT_NOFILE reached is EMFILE", "DIFF-2"),
@@ -64,9 +67,7 @@ pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -
         if let (Some(reason), false) = (&reason, quiet) {
             println!("ignored: fanotify: {}: {reason}", case.name);
         }
-        let both: [(&str, fn(&Subjects, &Case) -> Result<(), Failed>); 2] =
-            [("in class", check_in_class), ("settled", check_settled)];
-        for (way, check) in both {
+        for (way, check) in [("in class", check_in_class as Check), ("settled", check_settled)] {
             // A request for each of some hundred thousand operations.
             if way == "settled" && case.name.starts_with("OVERFLOW-") {
                 continue;
