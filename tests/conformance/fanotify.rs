@@ -19,6 +19,9 @@ use crate::{Subjects, Unmet, cases};
 /// What differs on this source: the case, and the row of docs/differences.md.
 type Different = (&'static str, &'static str);
 
+/// How a case is compared.
+type Check = fn(&Subjects, &Case) -> Result<(), Failed>;
+
 /// Though settled after each operation.
 const DIFFERENT: &[Different] = &[
     ("FD-9 RLIMIT_NOFILE reached is EMFILE", "DIFF-2"),
