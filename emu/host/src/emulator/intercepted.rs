@@ -35,7 +35,7 @@ pub fn filters() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
 }
 
-/// Gives the emulator at the other end what [`install`](uinotify_intercept::install) gave, and returns when it answers the calls that the
+/// Gives the emulator at the other end what [`install`](uinotify_intercept::install()) gave, and returns when it answers the calls that the
 /// filter stops.
 ///
 /// # Errors
