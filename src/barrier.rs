@@ -1,15 +1,13 @@
 //! `uinotify barrier`: waits until all that has happened is in the queues.
 
-use std::io::{self, ErrorKind};
-use std::os::unix::ffi::OsStrExt;
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context, bail};
 use uinotify_host::control::Control;
 
-use crate::environment::SOCKET;
-use crate::fdinfo::{Address, address};
-use crate::ps;
+use crate::fdinfo::Address;
+use crate::reach;
 
 /// Returns when everything that had happened before the call is in the queues of the emulator at `socket`; without one in those of
 /// the emulator of `UINOTIFY_SOCKET`, or of all emulators of this user where that is not set.
@@ -17,21 +15,15 @@ use crate::ps;
 /// # Errors
 /// There is no emulator, or one does not answer; the others are done first.
 pub fn barrier(socket: Option<&Path>) -> anyhow::Result<()> {
-    let of_environment = std::env::var_os(SOCKET).filter(|value| !value.is_empty());
-    let named = match socket {
-        Some(socket) => Some(Address { socket: socket.to_owned(), token: Vec::new() }),
-        None => of_environment.map(|value| address(value.as_bytes())),
-    };
-    if let Some(named) = named {
+    if let Some(named) = reach::named(socket) {
         return pass(&named).with_context(|| format!("the emulator at {} did not answer", named.socket.display()));
     }
     let (mut passed, mut failed) = (0, Vec::new());
-    for socket in ps::sockets() {
-        let address = Address { socket, token: Vec::new() };
+    for address in reach::addresses(None) {
         match pass(&address) {
             Ok(()) => passed += 1,
             // Nobody listens any more: there is nothing that could be in a queue.
-            Err(error) if is_gone(&error) => {}
+            Err(error) if reach::is_gone(&error) => {}
             Err(error) => failed.push(format!("{}: {error}", address.socket.display())),
         }
     }
@@ -42,17 +34,6 @@ pub fn barrier(socket: Option<&Path>) -> anyhow::Result<()> {
         bail!("no emulator of this user is running; name the server's socket with --socket");
     }
     Ok(())
-}
-
-fn is_gone(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::ConnectionRefused
-            | ErrorKind::NotFound
-            | ErrorKind::ConnectionReset
-            | ErrorKind::BrokenPipe
-            | ErrorKind::UnexpectedEof
-    )
 }
 
 fn pass(address: &Address) -> io::Result<()> {

@@ -19,8 +19,8 @@ use crate::run::EXIT_OWN_ERROR;
 use crate::settings::Settings;
 use crate::tree::Tree;
 use crate::{
-    activation, barrier, checkpoint, criu, doctor, dump, emulate, env, fdinfo, images, manual, mount, number, process,
-    ps, restore, run, serve, shim_file, top, trace,
+    activation, barrier, checkpoint, conform, criu, cursor, doctor, dump, emulate, env, faults, fdinfo, images, inject,
+    log, manual, mount, number, process, ps, restore, run, serve, shim_file, top, trace, wait,
 };
 
 /// Exit status of a command other than `run` that has failed.
@@ -73,6 +73,22 @@ enum Command {
     Barrier(BarrierArguments),
     /// Show the same as it changes: instances, what happens in them a second, and their queues
     Top(TopArguments),
+    /// Have something happen to a path, as far as programs under an emulator are told
+    Inject(inject::Arguments),
+    /// Wait until somebody watches a path: for tests, instead of sleeping
+    Wait(wait::Arguments),
+    /// Set the number of the next watch descriptor of an instance that is open
+    Setnextwd(cursor::SetArguments),
+    /// Print the number of the next watch descriptor of an instance that is open
+    Getnextwd(cursor::GetArguments),
+    /// Try the rules of docs/semantics.md on this machine's inotify and on the emulator's, and print which are shown
+    ///
+    /// The exit status is 1 if one is not.
+    Conform(conform::Arguments),
+    /// Have calls fail, and events lost or late, from now on in an emulator that is running (docs/testbed.md)
+    Fault(faults::Arguments),
+    /// Print the last calls and events of an emulator that keeps a log, and how many there were
+    Log(log::Arguments),
     /// Print /proc/PID/fdinfo/FD of emulated inotify descriptors, as the process sees it
     Fdinfo(FdinfoArguments),
     /// Write all that there is of emulated inotify instances as a checkpoint (JSON), while their programs go on
@@ -139,6 +155,13 @@ struct EmulatorArguments {
     /// `restore` that of the checkpoint
     #[arg(long, value_enum, value_name = "PROFILE")]
     profile: Option<ProfileArgument>,
+
+    #[command(flatten)]
+    faults: faults::PlanArguments,
+
+    /// Keep the last calls and events, and count all of them, for `uinotify log`
+    #[arg(long)]
+    log: bool,
 
     /// Write each call and each event as a line to FILE, - for standard error
     #[arg(long, value_name = "FILE")]
@@ -514,6 +537,8 @@ enum Source {
     Fuse,
     /// Marks of fanotify, without kernel inotify and its limits: all events, but their order is best effort
     Fanotify,
+    /// No file system: everything can be watched, and nothing happens but what `uinotify inject` says
+    Script,
     /// Looking again and again: for file systems that notify nobody; nothing of opening, reading and closing
     Poll,
 }
@@ -600,6 +625,7 @@ impl From<EmulatorArguments> for Settings {
                 Source::Inotify => Sources::Inotify,
                 Source::Fuse => Sources::Fuse,
                 Source::Fanotify => Sources::Fanotify,
+                Source::Script => Sources::Script,
                 Source::Poll => Sources::Poll,
             },
             poll_interval: arguments.poll_interval,
@@ -618,6 +644,8 @@ impl From<EmulatorArguments> for Settings {
                 ProfileArgument::Native => Profile::Native,
                 ProfileArgument::El7 => Profile::El7,
             }),
+            faults: arguments.faults.into(),
+            log: arguments.log,
             traces: [(arguments.trace, TraceForm::Text), (arguments.trace_json, TraceForm::Json)]
                 .into_iter()
                 .filter_map(|(path, form)| Some(TraceFile { path: trace_path(path?), form }))
@@ -704,6 +732,10 @@ fn status_or_own_error(result: anyhow::Result<u8>) -> ExitCode {
 
 /// Does what the command line of this process asks for.
 pub fn main() -> ExitCode {
+    match conform::executes_lists() {
+        Ok(false) => {}
+        executed => return exit_code(executed.map(drop)),
+    }
     let for_run = std::env::args_os().nth(1).is_some_and(|name| name == "run");
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -736,6 +768,17 @@ pub fn main() -> ExitCode {
         Command::Ps(arguments) => exit_code(ps::ps(arguments.json, arguments.socket.as_deref())),
         Command::Top(arguments) => exit_code(top::top(arguments.socket.as_deref(), arguments.interval)),
         Command::Barrier(arguments) => exit_code(barrier::barrier(arguments.socket.as_deref())),
+        Command::Inject(arguments) => exit_code(inject::inject(&arguments)),
+        Command::Wait(arguments) => exit_code(wait::wait(&arguments)),
+        Command::Setnextwd(arguments) => exit_code(cursor::set(&arguments)),
+        Command::Getnextwd(arguments) => exit_code(cursor::get(&arguments)),
+        Command::Conform(arguments) => match conform::conform(&arguments) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(EXIT_FAILURE),
+            Err(error) => exit_code(Err(error)),
+        },
+        Command::Fault(arguments) => exit_code(faults::fault(&arguments)),
+        Command::Log(arguments) => exit_code(log::log(&arguments)),
         Command::Fdinfo(arguments) => exit_code(fdinfo::fdinfo(arguments.pid, arguments.fd)),
         Command::Dump(arguments) => exit_code(dump::run(arguments)),
         Command::Restore(arguments) => status_or_own_error(restore::run(&arguments.into())),

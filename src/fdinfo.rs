@@ -93,7 +93,7 @@ pub(crate) fn link(process: &Path, fd: u32) -> io::Result<PathBuf> {
 }
 
 /// The numbers of the open descriptors, in order.
-fn descriptors(process: &Path, pid: u32) -> anyhow::Result<Vec<u32>> {
+pub(crate) fn descriptors(process: &Path, pid: u32) -> anyhow::Result<Vec<u32>> {
     let entries = fs::read_dir(process.join("fd")).map_err(|error| unseen(pid, &error))?;
     let mut numbers: Vec<u32> =
         entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();

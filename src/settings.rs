@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use uinotify_host::fault::FaultPlan;
 use uinotify_host::{Admission, Config, Lifetime, LimitOverrides, Mode, Order, Profile, SetNextWd, Sources};
 
 use uinotify_host::trace::TraceFile;
@@ -24,6 +25,10 @@ pub struct Settings {
     pub next_wd: Option<i32>,
     /// Limits in place of the kernel's.
     pub limits: LimitOverrides,
+    /// Calls that fail, and events that are lost or late.
+    pub faults: FaultPlan,
+    /// Keep a log of calls and events, as it is kept where events are injected or faults are asked for.
+    pub log: bool,
     /// How `INOTIFY_IOC_SETNEXTWD` is answered; as the profile has it if not given.
     pub setnextwd: Option<SetNextWd>,
     /// Which Linux is shown; the one of today if not given.
@@ -40,6 +45,9 @@ impl Settings {
         Config {
             next_wd: self.next_wd,
             limits: self.limits,
+            faults: self.faults.clone(),
+            shares_process: false,
+            log: self.log || self.sources == Sources::Script || self.faults != FaultPlan::default(),
             setnextwd: self.setnextwd.unwrap_or(match profile {
                 Profile::Native => SetNextWd::Ok,
                 Profile::El7 => SetNextWd::NotTty,
@@ -65,6 +73,7 @@ impl Settings {
             Sources::Fuse => "source fuse",
             Sources::Fanotify => "source fanotify",
             Sources::Poll => "source poll",
+            Sources::Script => "source script",
         });
         if self.profile == Some(Profile::El7) {
             notice("profile el7");
@@ -78,6 +87,9 @@ impl Settings {
             limit(self.limits.instances_max),
             limit(self.limits.queue_events_max),
         ));
+        for rule in &self.faults.rules {
+            notice(format_args!("fault {rule}"));
+        }
         if let Some(wd) = self.next_wd {
             notice(format_args!("next wd {}", show_watch_descriptor(wd)));
         }

@@ -59,6 +59,7 @@ const ORDINARY: &str = "--ordinary";
 const INTERCEPTED: &str = "--intercepted";
 const MEMORY: &str = "--memory";
 const MARKED: &str = "--marked";
+const ROUNDS: &str = "--rounds";
 
 /// Where the emulator's events come from.
 const SOURCE: &str = "UINOTIFY_BENCHMARK_SOURCE";
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         }
         [MEMORY, root, extent] => memory::main(Path::new(root), Extent::parse(extent)),
         [MARKED, extent] => marked::main(Extent::parse(extent)),
+        [ROUNDS, folder, count] => marked::act(Path::new(folder), count.parse().expect("a number")),
         [WRITER, root] => writer::main(Path::new(root)),
         [INTERCEPTED, root] => intercepted::main(Path::new(root)),
         [ORDINARY, place] => ordinary::main(place == "shim"),

@@ -59,6 +59,11 @@ const ACTS: &[(&str, Way, Act)] = &[
     ("many_at_once", Way { as_nobody: false, with_mounts: false, interval: None }, many_at_once),
     ("a_new_watch_is_told_nothing_old", Way { as_nobody: false, with_mounts: false, interval: None }, nothing_old),
     ("watches_end_and_begin", Way { as_nobody: false, with_mounts: false, interval: None }, end_and_begin),
+    (
+        "moved_before",
+        Way { as_nobody: true, with_mounts: false, interval: None },
+        moved_before_its_directory_was_watched,
+    ),
     ("looking_makes_no_events", Way { as_nobody: false, with_mounts: false, interval: None }, makes_no_events),
     ("changed_elsewhere", Way { as_nobody: false, with_mounts: true, interval: None }, changed_elsewhere),
     ("a_server_that_does_not_answer", Way { as_nobody: false, with_mounts: true, interval: None }, does_not_answer),
@@ -385,6 +390,26 @@ fn nothing_old(folder: &Path) -> Result<()> {
     expect(&fourth.told()?, &[])?;
     fs::write(folder.join("d/f"), "longer")?;
     expect(&fourth.told()?, &["d/f MODIFY"])
+}
+
+/// It was moved before its new directory was watched, and is found there.
+fn moved_before_its_directory_was_watched(folder: &Path) -> Result<()> {
+    let (d, e) = (folder.join("d"), folder.join("e"));
+    fs::create_dir_all(d.join("inner"))?;
+    fs::create_dir(&e)?;
+    fs::write(d.join("f"), "")?;
+    let mut instance = Instance::new()?;
+    for path in [&d, &d.join("inner"), &d.join("f")] {
+        instance.watch(path, ALL)?;
+    }
+    fs::rename(d.join("f"), e.join("g"))?;
+    fs::rename(d.join("inner"), e.join("outer"))?;
+    instance.watch(&e, ALL)?;
+    let expected = ["d/f MOVED_FROM", "f MOVE_SELF", "d/inner MOVED_FROM,ISDIR", "inner MOVE_SELF"];
+    expect(&instance.told()?, &expected)?;
+    fs::write(e.join("outer/new"), "")?;
+    fs::write(e.join("g"), "x")?;
+    expect(&instance.told()?, &["e/g MODIFY", "f MODIFY", "inner/new CREATE"])
 }
 
 fn end_and_begin(folder: &Path) -> Result<()> {

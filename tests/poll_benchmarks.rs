@@ -1,8 +1,10 @@
-//! What it costs to look at 100,000 files every second: source `poll`, watchdog's `PollingObserver` and notify's `PollWatcher`, in turn, several times
+//! What it costs to look at 100,000 files: source `poll`, watchdog's `PollingObserver` and notify's `PollWatcher`, in turn, several times
 //! round: `cargo bench --bench poll`.
 //!
-//! Each is a process that watches the same tree and has finished setting up; its processor time over a window is what counts, of the emulator
-//! for ours. Nothing in the tree changes meanwhile. watchdog is taken from the `python3` in PATH, or from `UINOTIFY_PYTHON`; where that has
+//! Each is a process that watches the same tree and has finished setting up, and nothing in the tree changes. What counts is the processor time of
+//! one look, which is also the share of a processor that one look a second takes: a machine that is busy keeps nobody to an interval. The looks
+//! of the others are counted by the kernel's inotify on one folder, which each of their looks opens once; ours, which open nothing, are asked
+//! for by barriers, and their time is the emulator's. watchdog is taken from the `python3` in PATH, or from `UINOTIFY_PYTHON`; where that has
 //! none its row says so.
 //!
 //! `--quick`, and any run without `--bench`, takes a small tree and shows that everything works, not what it costs.
@@ -13,9 +15,12 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use notify::{Config, PollWatcher, RecursiveMode, Watcher};
+use uinotify_host::EmulatorAddress;
+use uinotify_host::control::Control;
 
 const OURS: &str = "--ours";
 const NOTIFY: &str = "--notify";
@@ -40,7 +45,7 @@ struct Extent {
     folders: usize,
     files: usize,
     rounds: usize,
-    window: Duration,
+    looks: u32,
 }
 
 /// A process that looks, and whatever else is there for it.
@@ -49,6 +54,8 @@ struct Subject {
     watcher: Child,
     /// The one whose time counts, if another.
     server: Option<Child>,
+    /// Where it is asked to look.
+    socket: Option<PathBuf>,
 }
 
 impl Drop for Subject {
@@ -73,9 +80,9 @@ fn main() -> ExitCode {
     }
     let is_full = words.contains(&"--bench") && !words.contains(&"--quick") && !words.contains(&"--test");
     let extent = if is_full {
-        Extent { folders: 1000, files: 100, rounds: 3, window: Duration::from_secs(10) }
+        Extent { folders: 1000, files: 100, rounds: 3, looks: 10 }
     } else {
-        Extent { folders: 10, files: 10, rounds: 1, window: Duration::from_secs(1) }
+        Extent { folders: 10, files: 10, rounds: 1, looks: 2 }
     };
     measure(&extent);
     if !is_full {
@@ -94,7 +101,7 @@ fn measure(extent: &Extent) {
             File::create(folder.join(format!("a-file-{file}"))).expect("a file");
         }
     }
-    let mut shares: Vec<(&str, Vec<f64>)> = Vec::new();
+    let mut times: Vec<(&str, Vec<f64>)> = Vec::new();
     for round in 0..extent.rounds {
         for start in [ours, by_notify, by_watchdog] {
             let subject = match start(&root, room.path()) {
@@ -105,34 +112,48 @@ fn measure(extent: &Extent) {
                 }
                 Err(_) => continue,
             };
-            let share = share_of(&subject, extent.window);
-            match shares.iter_mut().find(|(name, _)| *name == subject.name) {
-                Some((_, all)) => all.push(share),
-                None => shares.push((subject.name, vec![share])),
+            let time = look_of(&subject, &root, extent.looks);
+            match times.iter_mut().find(|(name, _)| *name == subject.name) {
+                Some((_, all)) => all.push(time),
+                None => times.push((subject.name, vec![time])),
             }
         }
     }
-    println!("{} files in {} folders, looked at every {INTERVAL:?}", extent.folders * extent.files, extent.folders);
-    println!("| who looks | of one CPU, median | least | most | ours is |\n|---|---|---|---|---|");
-    for (_, all) in &mut shares {
+    println!("{} files in {} folders, looked at", extent.folders * extent.files, extent.folders);
+    println!("| who looks | CPU of a look, median | least | most | ours is |\n|---|---|---|---|---|");
+    for (_, all) in &mut times {
         all.sort_by(f64::total_cmp);
     }
     let median = |all: &[f64]| all[all.len() / 2];
-    let own = median(&shares[0].1);
-    for (name, all) in &shares {
-        let percent = |share: f64| format!("{:.1} %", share * 100.0);
-        let (least, most) = (percent(all[0]), percent(all[all.len() - 1]));
-        println!("| {name} | {} | {least} | {most} | {:.2} of it |", percent(median(all)), own / median(all));
+    let own = median(&times[0].1);
+    for (name, all) in &times {
+        let show = |look: f64| format!("{:.0} ms", look * 1000.0);
+        let (least, most) = (show(all[0]), show(all[all.len() - 1]));
+        let ratio = own / median(all);
+        let ratio = if ratio.is_finite() { format!("{ratio:.2} of it") } else { "-".to_owned() };
+        println!("| {name} | {} | {least} | {most} | {ratio} |", show(median(all)));
     }
 }
 
-/// Processor time over a window, behind one in which caches fill.
-fn share_of(subject: &Subject, window: Duration) -> f64 {
+/// Processor time of one look, behind some by which caches fill, in seconds.
+fn look_of(subject: &Subject, root: &Path, looks: u32) -> f64 {
     let pid = subject.server.as_ref().unwrap_or(&subject.watcher).id();
-    std::thread::sleep(2 * INTERVAL);
-    let (begun, before) = (Instant::now(), processor_time(pid));
-    std::thread::sleep(window);
-    (processor_time(pid) - before).as_secs_f64() / begun.elapsed().as_secs_f64()
+    let mut look: Box<dyn FnMut()> = match &subject.socket {
+        Some(socket) => {
+            let mut control = Control::open(&EmulatorAddress { socket, token: &[] }).expect("the emulator");
+            Box::new(move || control.barrier().expect("the emulator answers"))
+        }
+        None => {
+            let opened = Inotify::init(InitFlags::IN_CLOEXEC).expect("an instance");
+            opened.add_watch(&root.join("0/0"), AddWatchFlags::IN_OPEN).expect("a watch");
+            // One that opens the folder twice would have half the time of a look.
+            Box::new(move || drop(opened.read_events().expect("an event")))
+        }
+    };
+    (0..2).for_each(|_| look());
+    let before = processor_time(pid);
+    (0..looks).for_each(|_| look());
+    (processor_time(pid) - before).as_secs_f64() / f64::from(looks)
 }
 
 /// Fields 14 and 15 of proc_pid_stat(5).
@@ -145,10 +166,11 @@ fn processor_time(pid: u32) -> Duration {
     Duration::from_secs_f64(ticks as f64 / ticks_a_second as f64)
 }
 
-fn ready(name: &'static str, mut command: Command, server: Option<Child>) -> Result<Subject, String> {
+fn ready(name: &'static str, mut command: Command, server: Option<(Child, PathBuf)>) -> Result<Subject, String> {
     let mut watcher = command.stdout(Stdio::piped()).spawn().map_err(|error| format!("{name}: {error}"))?;
     let output = watcher.stdout.take().expect("it is piped");
-    let subject = Subject { name, watcher, server };
+    let (server, socket) = server.unzip();
+    let subject = Subject { name, watcher, server, socket };
     let mut line = String::new();
     BufReader::new(output).read_line(&mut line).expect("a pipe can be read");
     if line.trim() == "ready" { Ok(subject) } else { Err(format!("{name} does not start")) }
@@ -163,7 +185,7 @@ fn this_program(mode: &str, root: &Path) -> Command {
 fn ours(root: &Path, room: &Path) -> Result<Subject, String> {
     let socket = room.join("server.sock");
     let mut command = Command::new(env!("CARGO_BIN_EXE_uinotify"));
-    command.args(["serve", "--source", "poll", "--poll-interval", "1s", "--ready-fd", "1", "--socket"]).arg(&socket);
+    command.args(["serve", "--source", "poll", "--poll-interval", "1h", "--ready-fd", "1", "--socket"]).arg(&socket);
     let mut server = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(|error| error.to_string())?;
     let output = server.stdout.take().expect("it is piped");
     BufReader::new(output).read_line(&mut String::new()).expect("a pipe can be read");
@@ -171,7 +193,7 @@ fn ours(root: &Path, room: &Path) -> Result<Subject, String> {
     let library = String::from_utf8(library.stdout).expect("a path");
     let mut watcher = this_program(OURS, root);
     watcher.env("LD_PRELOAD", library.trim()).env("UINOTIFY_SOCKET", &socket);
-    ready("uinotify, source `poll`", watcher, Some(server))
+    ready("uinotify, source `poll`", watcher, Some((server, socket)))
 }
 
 fn by_notify(root: &Path, _: &Path) -> Result<Subject, String> {

@@ -237,6 +237,8 @@ fn marks(svg: &mut String, records: &[Record], scale: &Scale, lane_of: impl Fn(W
         let Record { time_us, instance, what } = record;
         let x = scale.x(*time_us);
         let (key, is_bad, y) = match what {
+            // It is told again when it comes.
+            What::Event { outcome: Outcome::Held, .. } => continue,
             What::Event { wd, outcome, .. } => {
                 let Some(y) = lane_of((*instance, *wd)) else { continue };
                 (*wd, matches!(outcome, Outcome::Overflowed | Outcome::Dropped), y)
@@ -286,6 +288,7 @@ fn has_failed(call: &What) -> bool {
         | What::AddWatch { errno, .. }
         | What::RemoveWatch { errno, .. }
         | What::SetNextWd { errno, .. } => errno.is_some(),
+        What::FailedRead { .. } => true,
         _ => false,
     }
 }

@@ -55,6 +55,9 @@ impl Summary {
                 What::SetNextWd { errno, .. } => summary.call("INOTIFY_IOC_SETNEXTWD", errno.is_some()),
                 What::GetNextWd { .. } => summary.call("UINOTIFY_IOC_GETNEXTWD", false),
                 What::Count { .. } => summary.call("FIONREAD", false),
+                What::FailedRead { .. } => summary.call("read", true),
+                // It is told again when it comes.
+                What::Event { outcome: Outcome::Held, .. } => {}
                 What::Event { mask, outcome, queue_events, .. } => {
                     let peak = summary.queues.entry(*instance).or_default();
                     peak.queue_events = peak.queue_events.max(*queue_events);
@@ -62,7 +65,7 @@ impl Summary {
                         let events = summary.events.entry(name.to_owned()).or_default();
                         events.came += 1;
                         match outcome {
-                            Outcome::Queued => {}
+                            Outcome::Queued | Outcome::Held => {}
                             Outcome::Merged => events.merged += 1,
                             Outcome::Overflowed | Outcome::Dropped => events.lost += 1,
                         }

@@ -3,10 +3,15 @@
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use uinotify_core::{FsEvent, Mask};
+use uinotify_source::fanotify::{Options, Source, Tally};
 
 use crate::memory::{anonymous_bytes, emulator};
 use crate::row::{Goal, Place, Row};
@@ -160,9 +165,52 @@ fn unrelated(extent: Extent) -> Row {
     )
 }
 
+/// Another process makes a file, writes, reads, renames and removes it, again and again, while this one reads as soon as it can.
+fn merged(extent: Extent, strict_order: bool) -> Option<[Row; 2]> {
+    let folder = large_folder();
+    let mut source = Source::new(Options { strict_order, ..Options::default() }).ok()?;
+    let object = File::open(folder.path()).expect("a folder");
+    let mut nothing = |_: FsEvent<'_>| {};
+    source.watch(object.as_fd(), Mask::IN_ALL_EVENTS, &mut nothing).expect("a mark");
+    let rounds = extent.of(5000);
+    let program = std::env::current_exe().expect("the benchmark's own path");
+    let mut command = Command::new(program);
+    // It has no use for the shim.
+    command.env("UINOTIFY_DISABLE", "1").arg(crate::ROUNDS).arg(folder.path()).arg(rounds.to_string());
+    let start = Instant::now();
+    let mut actor = command.spawn().expect("the benchmark's own path");
+    while actor.try_wait().expect("our own child").is_none() {
+        let mut one = [PollFd::new(source.as_fd(), PollFlags::POLLIN)];
+        let _ = poll(&mut one, PollTimeout::from(20_u8));
+        source.drain(&mut nothing).expect("records");
+    }
+    let elapsed = nanoseconds(start.elapsed());
+    source.drain(&mut nothing).expect("records");
+    let Tally { records, merged } = source.volumes().tally();
+    let order = if strict_order { "strict" } else { "eager" };
+    let share = merged as f64 / records as f64 * 100.0;
+    let note = format!("{rounds} rounds, {records} records");
+    let what = format!("order {order}: records that stand for several events");
+    let round = format!("order {order}: a round of open, write, close, open, read, close, rename, unlink");
+    Some([
+        row(what, "%", Goal::Shown, None, share, note.clone()),
+        row(round, "us", Goal::Shown, None, elapsed / rounds as f64 / 1e3, note),
+    ])
+}
+
+/// The other process's `main`.
+pub(crate) fn act(folder: &Path, rounds: usize) {
+    let (name, other) = (folder.join("name"), folder.join("other"));
+    for _ in 0..rounds {
+        fs::write(&name, b"text").and_then(|()| fs::read(&name)).expect("a file");
+        fs::rename(&name, &other).and_then(|()| fs::remove_file(&other)).expect("the file");
+    }
+}
+
 /// The worker's own `main`.
 pub(crate) fn main(extent: Extent) {
     let mut rows = vec![unrelated(extent)];
+    rows.extend([false, true].into_iter().filter_map(|strict| merged(extent, strict)).flatten());
     rows.extend(directories(extent, NEEDS_NO_NAMES, "entries only"));
     rows.extend(directories(extent, NEEDS_NAMES, "all events"));
     for row in rows {

@@ -156,7 +156,7 @@ const OLD: &[Different] = &[
     ),
 ];
 
-/// Besides those of PROFILE-2 to PROFILE-6: what the source `inotify` shows as 3.10 does (DIFF-80).
+/// Besides those of PROFILE-2 to PROFILE-6: what the source `inotify` shows as 3.10 does (DIFF-90).
 const UNMOUNT: &str = "EVENT-16 IGNORED-2 an unmount ends the watches of its file system";
 
 /// The rules that the source `inotify` shows like the other; PROFILE-5 for want of the mark (DIFF-1).

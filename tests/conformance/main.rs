@@ -11,29 +11,15 @@
 //! | `UINOTIFY_ARGUMENTS` | further arguments of `uinotify run`, separated by spaces |
 //! | `UINOTIFY_AGAINST=kernel` | the kernel takes the emulator's place: a check of the lists themselves |
 
-mod add;
-mod allocator;
 mod by_number;
 mod checkpoint;
-mod descriptor;
 mod el7;
-mod entry;
 mod fanotify;
-mod file;
 mod fuse;
-mod ignored;
-mod limit;
-mod merge;
 mod model;
-mod overflow;
-mod path;
-mod poll;
 mod polled;
 mod random;
-mod read;
-mod record;
 mod rules;
-mod words;
 
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
@@ -44,6 +30,7 @@ use anyhow::{Context, Result};
 use libtest_mimic::{Arguments, Failed, Trial};
 use tempfile::TempDir;
 use uinotify_harness::case::Case;
+use uinotify_harness::cases::all as cases;
 use uinotify_harness::compare::compare;
 use uinotify_harness::execute;
 use uinotify_harness::needs::Need;
@@ -211,25 +198,6 @@ fn main() -> Result<ExitCode> {
     // Not `exit`: the subjects end when they are dropped.
     drop(subjects);
     Ok(conclusion.exit_code())
-}
-
-/// Every list that was written by hand.
-fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
-    cases.extend(descriptor::cases());
-    cases.extend(limit::cases());
-    cases.extend(add::cases());
-    cases.extend(path::cases());
-    cases.extend(allocator::cases());
-    cases.extend(read::cases());
-    cases.extend(poll::cases());
-    cases.extend(record::cases());
-    cases.extend(file::cases());
-    cases.extend(entry::cases());
-    cases.extend(merge::cases());
-    cases.extend(overflow::cases());
-    cases.extend(ignored::cases());
-    cases
 }
 
 /// What the machine does not give, each asked once.

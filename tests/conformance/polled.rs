@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use uinotify::checkpoint::{self, EmulatorAddress};
 use uinotify_harness::case::Case;
+use uinotify_harness::cases::{entry, file, ignored};
 use uinotify_harness::operation::{List, Operation, Time, Watch};
 use uinotify_harness::shorthand::{
     chmod, close, group, link, mkdir, open, read_all, rename_with, rmdir, slot, symlink, touch, unlink, utimens, watch,
@@ -24,7 +25,7 @@ use uinotify_harness::trace::{End, Event, Outcome, Trace};
 use uinotify_host::control::Control;
 
 use crate::random::each;
-use crate::{Subjects, Unmet, entry, file, ignored};
+use crate::{Subjects, Unmet};
 
 /// What two looks can tell.
 const TOLD: u32 = libc::IN_CREATE
@@ -272,8 +273,15 @@ fn on_all() -> BoxedStrategy<Operation> {
 
 /// As well links. What is done to an object with several is told under all of them.
 fn on_links() -> BoxedStrategy<Operation> {
+    // What is told of other names would end a watch as well.
+    let on_names = on_names().prop_map(|operation| match operation {
+        Operation::AddWatch { descriptor, path, mask } => {
+            Operation::AddWatch { descriptor, path, mask: mask & !libc::IN_ONESHOT }
+        }
+        operation => operation,
+    });
     prop_oneof![
-        4 => on_names(),
+        4 => on_names,
         1 => (name(), name()).prop_map(|(from, to)| link(from, to)),
         1 => name().prop_map(|to| link("u/a", to)),
     ]

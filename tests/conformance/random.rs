@@ -19,7 +19,7 @@ const CASES: u32 = 160;
 /// Lists that the generator is judged by.
 const SAMPLE: usize = 100;
 /// A failing list is made smaller for this long.
-const SHRINK_MAX_MS: u32 = 10_000;
+const SHRINK_MAX_MS: u32 = 60_000;
 
 pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -> Vec<Trial> {
     let cases = setting("UINOTIFY_CASES").map_or(CASES, |cases| cases as u32);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
+use uinotify_harness::cases::words::{blocking_group, both};
 use uinotify_harness::compare::compare;
 use uinotify_harness::operation::{List, Operation};
 use uinotify_harness::shorthand::{chmod, open, read_all, rename, slot, touch};
@@ -12,7 +13,6 @@ use uinotify_harness::subject::{Kind, Pool};
 use uinotify_harness::trace::{End, Event, Outcome, Trace};
 use uinotify_harness::{list, show};
 
-use crate::words::{blocking_group, both};
 use crate::{Subjects, Unmet, cases};
 
 pub(crate) const RULES: &str = include_str!("../../docs/semantics.md");
@@ -152,6 +152,7 @@ fn differences_have_rows() -> Result<(), Failed> {
         cases().iter().flat_map(|case| &case.asserted).map(|asserted| asserted.id).collect();
     asserted.extend(crate::fuse::DIFFERENT.iter().map(|(_, id, _)| id));
     asserted.extend(crate::fanotify::ids());
+    asserted.extend(crate::polled::DIFFERENT.iter().map(|(_, id, _)| id));
     if asserted.is_empty() {
         return Ok(());
     }

@@ -42,6 +42,7 @@ __attribute__((constructor)) static void begin(void)
 static void note(const char *what, unsigned number)
 {
     char line[64];
+    if (!strcmp(journal, "/dev/null")) return;
     int length = snprintf(line, sizeof line, "%s %u\n", what, number);
     int file = open(journal, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
     if (file < 0 || real_write(file, line, length) != length) abort();

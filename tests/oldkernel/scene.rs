@@ -112,9 +112,7 @@ impl Scene {
     /// uinotify on the old kernel, with its protocol of FUSE.
     pub(super) fn uinotify(&self, arguments: &[&str]) -> Command {
         let mut command = self.room.command(uinotify(), arguments);
-        let (minor, flags) = (self.kernel.fuse_minor(), self.kernel.fuse_flags());
-        let double = format!("{minor:x}:{flags:x}:{}", self.room.path("journal").display());
-        command.env("LD_PRELOAD", &self.double).env("UINOTIFY_TEST_FUSE", double);
+        self.kernel.limit_fuse(&mut command, &self.double, &self.room.path("journal"));
         self.kernel.confine(&mut command);
         command
     }

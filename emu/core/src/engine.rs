@@ -6,14 +6,16 @@ use std::fmt;
 use slab::Slab;
 
 use crate::allocator::Wd;
+use crate::arrival::Arrivals;
 use crate::errno::Errno;
 use crate::event::Event;
 use crate::group::{Group, Totals};
 use crate::history::{Happening, History};
+use crate::hook::FsEvent;
 use crate::index::{ObjectIndex, Place};
 use crate::mask::{AddMask, Mask};
 use crate::profile::Profile;
-use crate::queue::Pushed;
+use crate::queue::{EventQueue, Pushed};
 use crate::snapshot::{RestoreError, Snapshot};
 use crate::watches::{Watch, Watches};
 
@@ -134,6 +136,8 @@ pub struct Engine {
     cookie: u32,
     /// A cookie was given out, or came with a snapshot.
     cookie_used: bool,
+    /// Only this group is told of what is observed ([`observe_in`](Self::observe_in)).
+    pub(crate) told_only: Option<Place>,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) history: History,
 }
@@ -151,6 +155,7 @@ impl Engine {
             profile: config.profile,
             cookie: config.cookie_seed,
             cookie_used: false,
+            told_only: None,
             outputs: VecDeque::new(),
             history: History::default(),
         }
@@ -253,7 +258,7 @@ impl Engine {
         if let Some(entry) = self.groups.get_mut(&group) {
             let copy = self.history.copy(&Event::ignored(wd));
             let pushed = entry.queue.push_ignored(wd);
-            self.history.came(group, copy, pushed, entry.queue.len());
+            self.history.came(group, copy, pushed, entry);
             note_readable(&mut self.outputs, group, entry, pushed);
         }
         Ok(object)
@@ -293,7 +298,7 @@ impl Engine {
         let entry = self.groups.get_mut(&group)?;
         let copy = self.history.copy(&event);
         let pushed = entry.queue.push(event, adjacent);
-        self.history.came(group, copy, pushed, entry.queue.len());
+        self.history.came(group, copy, pushed, entry);
         note_readable(&mut self.outputs, group, entry, pushed);
         Some(pushed)
     }
@@ -303,9 +308,46 @@ impl Engine {
         let entry = self.groups.get_mut(&group)?;
         let copy = self.history.copy(&Event::overflow());
         let pushed = entry.queue.overflow();
-        self.history.came(group, copy, pushed, entry.queue.len());
+        self.history.came(group, copy, pushed, entry);
         note_readable(&mut self.outputs, group, entry, pushed);
         Some(pushed)
+    }
+
+    /// Queues an event as it is, whatever is watched: for tests of what a program makes of something that it never expects. It is
+    /// merged or lost like any other. One with IN_Q_OVERFLOW is [`Engine::source_overflowed`]. IN_IGNORED ends no watch.
+    pub fn queue_event(&mut self, group: GroupId, event: Event) -> Option<Pushed> {
+        if event.is_overflow() {
+            return self.source_overflowed(group);
+        }
+        let entry = self.groups.get_mut(&group)?;
+        let copy = self.history.copy(&event);
+        let pushed = entry.queue.push(event, false);
+        self.history.came(group, copy, pushed, entry);
+        note_readable(&mut self.outputs, group, entry, pushed);
+        Some(pushed)
+    }
+
+    /// Changes what becomes of events that arrive in a group ([`arrival`](crate::arrival)).
+    pub fn set_arrivals(&mut self, group: GroupId, change: impl FnOnce(&mut Arrivals)) {
+        self.with_queue(group, |queue| queue.set_arrivals(change));
+    }
+
+    /// Queues what is held back in a group.
+    pub fn release(&mut self, group: GroupId) {
+        self.with_queue(group, EventQueue::release);
+    }
+
+    fn with_queue(&mut self, group: GroupId, act: impl FnOnce(&mut EventQueue) -> bool) {
+        let Some(entry) = self.groups.get_mut(&group) else { return };
+        let is_new = act(&mut entry.queue);
+        self.history.released(group, entry);
+        note_readable(&mut self.outputs, group, entry, Pushed::Held { others_came: is_new });
+    }
+
+    /// What becomes of events that arrive in a group, if a test has said so.
+    #[must_use]
+    pub fn arrivals(&self, group: GroupId) -> Option<&Arrivals> {
+        self.groups.get(&group)?.queue.arrivals()
     }
 
     /// What read(2) does with a buffer of `room_bytes`: removes as many whole events as fit, appends their records to
@@ -430,6 +472,19 @@ impl Engine {
         self.cookie = self.cookie.wrapping_add(1);
         self.cookie_used = true;
         self.cookie
+    }
+
+    /// Takes one event that groups know by other objects each, as those of which each has a source of its own: as
+    /// [`observe`](Self::observe), each group by its own version. All versions of a rename have the same cookie.
+    pub fn observe_in<'a>(&mut self, versions: impl IntoIterator<Item = (GroupId, FsEvent<'a>)>) {
+        let cookie_before = (self.cookie, self.cookie_used);
+        for (group, event) in versions {
+            let Some(place) = self.groups.get(&group).map(|group| group.place) else { continue };
+            (self.cookie, self.cookie_used) = cookie_before;
+            self.told_only = Some(place);
+            self.observe(event);
+        }
+        self.told_only = None;
     }
 
     /// From now on notes what becomes of events: [`take_history`](Self::take_history).

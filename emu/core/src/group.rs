@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::allocator::{Wd, WdAllocator};
 use crate::engine::{Limits, ObjectId, OwnerId};
+use crate::event::Event;
 use crate::index::Place;
 use crate::mask::STORED_BITS;
 use crate::queue::{EventQueue, Pushed};
@@ -48,6 +49,8 @@ impl Totals {
                 self.lost += 1;
             }
             Pushed::Dropped => self.lost += 1,
+            // It is counted when it comes.
+            Pushed::Held { .. } => {}
         }
     }
 }
@@ -64,6 +67,13 @@ impl Group {
             readable_pending: false,
             totals: Totals::default(),
         }
+    }
+
+    /// What has become of events that were held back, each with how many waited then.
+    pub(crate) fn take_admitted(&mut self) -> Vec<(Event, Pushed, usize)> {
+        let admitted = self.queue.take_admitted();
+        admitted.iter().for_each(|(_, pushed, _)| self.totals.count(*pushed));
+        admitted
     }
 
     /// What became of an event.

@@ -2,6 +2,7 @@
 
 use crate::engine::GroupId;
 use crate::event::Event;
+use crate::group::Group;
 use crate::queue::Pushed;
 
 /// One change of a queue.
@@ -50,10 +51,32 @@ impl History {
         self.is_kept.then(|| event.clone())
     }
 
-    pub(crate) fn came(&mut self, group: GroupId, event: Option<Event>, pushed: Pushed, queue_events: usize) {
-        if let Some(event) = event {
-            self.happenings.push(Happening::Came { group, event, pushed, queue_events });
+    /// An event has come, and with it perhaps others that were held back until then.
+    pub(crate) fn came(&mut self, group: GroupId, event: Option<Event>, pushed: Pushed, state: &mut Group) {
+        let held = state.take_admitted();
+        let Some(event) = event else { return };
+        let (is_held, queue_events) = (matches!(pushed, Pushed::Held { .. }), state.queue.len());
+        let own = Happening::Came { group, event, pushed, queue_events };
+        if is_held {
+            self.happenings.push(own);
+            self.note(group, held);
+        } else {
+            self.note(group, held);
+            self.happenings.push(own);
         }
+    }
+
+    /// Events that were held back have come.
+    pub(crate) fn released(&mut self, group: GroupId, state: &mut Group) {
+        let held = state.take_admitted();
+        if self.is_kept {
+            self.note(group, held);
+        }
+    }
+
+    fn note(&mut self, group: GroupId, held: Vec<(Event, Pushed, usize)>) {
+        let came = |(event, pushed, queue_events)| Happening::Came { group, event, pushed, queue_events };
+        self.happenings.extend(held.into_iter().map(came));
     }
 
     pub(crate) fn read(&mut self, group: GroupId, events: usize, queue_events: usize) {

@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 pub mod allocator;
+pub mod arrival;
 pub mod engine;
 pub mod errno;
 pub mod event;
@@ -38,10 +39,12 @@ pub mod mask;
 mod observe;
 pub mod profile;
 pub mod queue;
+pub mod schedule;
 pub mod snapshot;
 pub mod watches;
 
 pub use allocator::{Wd, WdAllocator};
+pub use arrival::{ArrivalRule, Arrivals, Delay, Fate};
 pub use engine::{Added, Config, Delivery, Engine, GroupId, Limits, ObjectId, Output, OwnerId};
 pub use errno::Errno;
 pub use event::Event;
@@ -51,5 +54,6 @@ pub use hook::{Change, Entry, FsEvent, Kind, Object, Subject};
 pub use mask::{AddMask, Mask};
 pub use profile::Profile;
 pub use queue::{EventQueue, Pushed};
+pub use schedule::{Choice, Schedule};
 pub use snapshot::{RestoreError, Snapshot};
 pub use watches::Watch;

@@ -187,6 +187,9 @@ impl Engine {
 
     /// `fsnotify_handle_inode_event` and `inotify_handle_inode_event`.
     fn tell_watch(&mut self, place: Place, wd: Wd, notice: Notice<'_>) {
+        if self.told_only.is_some_and(|only| only != place) {
+            return;
+        }
         let Some(&id) = self.places.get(place.0 as usize) else { return };
         let Some(group) = self.groups.get_mut(&id) else { return };
         let Some(stored) = group.watches.mask(wd) else { return };
@@ -201,7 +204,7 @@ impl Engine {
         let event = Event { wd, mask: mask.bits(), cookie, name: name.into(), hidden };
         let copy = self.history.copy(&event);
         let pushed = group.queue.push(event, false);
-        self.history.came(id, copy, pushed, group.queue.len());
+        self.history.came(id, copy, pushed, group);
         note_readable(&mut self.outputs, id, group, pushed);
         // Whether it was queued, merged or lost (ONESHOT-3).
         if stored & Mask::IN_ONESHOT.bits() != 0 {
@@ -213,7 +216,9 @@ impl Engine {
     fn overflowed(&mut self, object: ObjectId) {
         let mut next = self.objects.first_watch(object);
         while let Some((place, _)) = next {
-            if let Some(&group) = self.places.get(place.0 as usize) {
+            if let Some(&group) = self.places.get(place.0 as usize)
+                && self.told_only.is_none_or(|only| only == place)
+            {
                 self.source_overflowed(group);
             }
             next = self.objects.watch_behind(object, place);
@@ -230,7 +235,9 @@ impl Engine {
     }
 
     fn end_with_ignored(&mut self, place: Place, wd: Wd) {
-        if let Some(&group) = self.places.get(place.0 as usize) {
+        if let Some(&group) = self.places.get(place.0 as usize)
+            && self.told_only.is_none_or(|only| only == place)
+        {
             // The index has told of this watch just now.
             let _ = self.remove_watch(group, wd);
         }

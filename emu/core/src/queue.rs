@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::allocator::Wd;
+use crate::arrival::{Arrivals, Fate, Held};
 use crate::errno::Errno;
 use crate::event::Event;
 use crate::mask::Mask;
@@ -18,13 +19,18 @@ pub enum Pushed {
     Overflowed,
     /// It is lost, and the queue is as before.
     Dropped,
+    /// It comes later ([`Delay`](crate::arrival::Delay)).
+    Held {
+        /// Others that were held have come now.
+        others_came: bool,
+    },
 }
 
 impl Pushed {
     /// Whether the queue has a record more, so that readers are woken.
     #[must_use]
     pub fn is_new(self) -> bool {
-        matches!(self, Self::Queued | Self::Overflowed)
+        matches!(self, Self::Queued | Self::Overflowed | Self::Held { others_came: true })
     }
 }
 
@@ -39,13 +45,25 @@ pub struct EventQueue {
     overflow_queued: bool,
     /// The event pushed last is the tail, or was merged into it (MERGE-8).
     tail_is_latest: bool,
+    /// What tests have become of events, if anything.
+    arrivals: Option<Box<Arrivals>>,
+    /// Of those that were held, what has become of them.
+    admitted: Vec<(Event, Pushed, usize)>,
 }
 
 impl EventQueue {
     /// An empty queue for `events_max` events.
     #[must_use]
     pub fn new(events_max: u32) -> Self {
-        Self { events: VecDeque::new(), bytes: 0, events_max, overflow_queued: false, tail_is_latest: false }
+        Self {
+            events: VecDeque::new(),
+            bytes: 0,
+            events_max,
+            overflow_queued: false,
+            tail_is_latest: false,
+            arrivals: None,
+            admitted: Vec::new(),
+        }
     }
 
     /// Rebuilds a queue: what its parts are is said at [`EventQueue::events`] and [`EventQueue::tail_is_latest`].
@@ -72,6 +90,8 @@ impl EventQueue {
             events_max,
             overflow_queued: overflows == 1,
             tail_is_latest,
+            arrivals: None,
+            admitted: Vec::new(),
         })
     }
 
@@ -81,6 +101,78 @@ impl EventQueue {
     /// two apart and had its reason, for one a hidden bit that it does not show: they are never merged with each
     /// other (MERGE-7).
     pub fn push(&mut self, event: Event, adjacent: bool) -> Pushed {
+        if self.arrivals.is_some() { self.push_faultily(event, adjacent) } else { self.admit(event, adjacent) }
+    }
+
+    fn push_faultily(&mut self, event: Event, adjacent: bool) -> Pushed {
+        let Some(arrivals) = &mut self.arrivals else { return self.admit(event, adjacent) };
+        let (fate, is_held) = (arrivals.fate(), arrivals.holds());
+        self.arrivals.take_if(|arrivals| arrivals.is_idle());
+        match fate {
+            Some(Fate::Overflow) => {
+                // Those that are held have arrived before.
+                self.release();
+                self.overflow()
+            }
+            Some(Fate::Vanish) => {
+                self.skip();
+                Pushed::Dropped
+            }
+            None if !is_held => self.admit(event, adjacent),
+            None => {
+                if let Some(arrivals) = &mut self.arrivals {
+                    arrivals.hold(event, adjacent);
+                }
+                Pushed::Held { others_came: self.admit_due() }
+            }
+        }
+    }
+
+    /// Queues what is due of the events that are held. True if there is a record more.
+    fn admit_due(&mut self) -> bool {
+        let mut is_new = false;
+        while let Some(held) = self.arrivals.as_mut().and_then(|arrivals| arrivals.due()) {
+            is_new |= self.admit_held(held);
+        }
+        is_new
+    }
+
+    fn admit_held(&mut self, held: Held) -> bool {
+        let event = held.event.clone();
+        let pushed = self.admit(held.event, held.adjacent);
+        self.admitted.push((event, pushed, self.len()));
+        pushed.is_new()
+    }
+
+    /// What has become of events that were held, since this was last asked, with how many waited then.
+    pub(crate) fn take_admitted(&mut self) -> Vec<(Event, Pushed, usize)> {
+        std::mem::take(&mut self.admitted)
+    }
+
+    /// Queues all that is held, due or not. True if there is a record more.
+    pub fn release(&mut self) -> bool {
+        let mut is_new = false;
+        while let Some(held) = self.arrivals.as_mut().and_then(|arrivals| arrivals.release()) {
+            is_new |= self.admit_held(held);
+        }
+        is_new
+    }
+
+    /// Changes what becomes of events that arrive, and queues those of which that makes nothing more. True if there is a record more.
+    pub fn set_arrivals(&mut self, change: impl FnOnce(&mut Arrivals)) -> bool {
+        change(self.arrivals.get_or_insert_default());
+        let is_new = self.admit_due();
+        self.arrivals.take_if(|arrivals| arrivals.is_idle());
+        is_new
+    }
+
+    /// What becomes of events that arrive; nothing special for none.
+    #[must_use]
+    pub fn arrivals(&self) -> Option<&Arrivals> {
+        self.arrivals.as_deref()
+    }
+
+    fn admit(&mut self, event: Event, adjacent: bool) -> Pushed {
         // Before any merging (OVERFLOW-3).
         if self.is_full() {
             self.tail_is_latest = false;

@@ -6,6 +6,7 @@ use uinotify_core::Profile;
 use uinotify_source::fuse::Mode;
 use uinotify_wire::TOKEN_BYTES;
 
+use crate::fault::FaultPlan;
 use crate::trace::TraceFile;
 
 /// An emulator's settings.
@@ -25,6 +26,12 @@ pub struct Config {
     pub poll_interval: Option<Duration>,
     /// How hard it is tried to keep the order of what fanotify tells.
     pub order: Order,
+    /// Calls that fail, and events that are lost or late.
+    pub faults: FaultPlan,
+    /// Other threads of this process are not the emulator's, but a test's.
+    pub shares_process: bool,
+    /// Keep the last calls and events, and count them all.
+    pub log: bool,
     /// How much of what is done to trees that are shown is seen.
     pub mode: Mode,
     /// Who may open instances.
@@ -52,6 +59,9 @@ pub enum Sources {
     Fuse,
     /// fanotify, and file systems of ours. No kernel inotify and none of its limits; the order of events is best effort.
     Fanotify,
+    /// Nothing happens but what is injected, and everything can be watched: for tests of a watcher without a file system. What is in a
+    /// tree that is shown has its events from there all the same.
+    Script,
     /// Looking again and again, and file systems of ours. Works everywhere, tells nothing of opening, reading and closing, and not all
     /// of the rest.
     Poll,

@@ -7,6 +7,8 @@ use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use nix::unistd::geteuid;
 use uinotify_source::poll::Ticket;
 
+use crate::emulator::Waiter;
+
 /// A connection: at first from a program that wants an instance, then that instance's control connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -32,6 +34,8 @@ pub(crate) struct ControlState {
     pub(crate) line: Vec<u8>,
     /// Barriers that what is polled has not passed, each with the id of its line.
     pub(crate) barriers: Vec<(Ticket, u64)>,
+    /// Commands that are not answered yet.
+    pub(crate) waiters: Vec<Waiter>,
 }
 
 /// Who is at the other end.

@@ -1,11 +1,15 @@
 //! The control protocol: commands to an emulator that no call of inotify is for, as lines of JSON. docs/protocol.md describes it.
 
+mod command;
+
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, getsockopt, recv, sockopt};
+use nix::sys::socket::{MsgFlags, getsockopt, recv, setsockopt, sockopt};
+use nix::sys::time::TimeVal;
 use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -15,6 +19,9 @@ use crate::fdinfo::{EmulatorAddress, misunderstood, receive_reply};
 use crate::frame;
 use crate::status::PACKET_BYTES;
 
+pub use crate::place::Inode;
+pub use command::{Command, Injected, Injection, Report};
+
 /// Version of the protocol. Each line of a client carries it.
 pub const PROTOCOL: u32 = 1;
 
@@ -23,17 +30,6 @@ pub const CONTROL_PACKET_BYTES_MAX: usize = 4096;
 
 /// The longest line of a client, its newline not counted.
 pub(crate) const LINE_BYTES_MAX: usize = 1024 * 1024;
-
-/// What an emulator is told to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Command {
-    /// Bring everything that has happened so far into the queues. Answered when it is there.
-    Barrier {},
-}
-
-/// The words that `do` may be.
-const COMMANDS: [&str; 1] = ["barrier"];
 
 /// Why a command was not done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +44,12 @@ impl ControlError {
     pub(crate) fn new(errno: Errno, message: impl Into<String>) -> Self {
         Self { errno: format!("{errno:?}"), message: message.into() }
     }
+
+    /// Is it this errno?
+    #[must_use]
+    pub fn is(&self, errno: Errno) -> bool {
+        self.errno == format!("{errno:?}")
+    }
 }
 
 impl fmt::Display for ControlError {
@@ -57,6 +59,12 @@ impl fmt::Display for ControlError {
 }
 
 impl std::error::Error for ControlError {}
+
+/// What an emulator has refused, of an error of [`Control`].
+#[must_use]
+pub fn refusal(error: &io::Error) -> Option<&ControlError> {
+    error.get_ref()?.downcast_ref()
+}
 
 /// The answer to one line: `ok` or `error`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -111,7 +119,7 @@ pub(crate) fn parse(line: &[u8]) -> Result<(u64, Command), (Option<u64>, Control
     }
     let id = id.ok_or_else(|| refuse(Errno::EBADMSG, "\"id\" has to be a number from 0 to 2^64 - 1".to_owned()))?;
     match object.get("do").and_then(Value::as_str) {
-        Some(name) if COMMANDS.contains(&name) => {}
+        Some(name) if Command::NAMES.contains(&name) => {}
         Some(name) => return Err(refuse(Errno::EOPNOTSUPP, format!("this emulator has no command {name:?}"))),
         None => return Err(refuse(Errno::EBADMSG, "\"do\" has to name a command".to_owned())),
     }
@@ -136,7 +144,17 @@ impl Control {
     /// ECONNREFUSED if nobody listens there any more; EPERM from an emulator that this user may not control; EOPNOTSUPP from one
     /// that does not know the protocol; `InvalidData` for an answer that is none.
     pub fn open(emulator: &EmulatorAddress<'_>) -> io::Result<Self> {
+        Self::open_within(emulator, None)
+    }
+
+    /// As [`open`](Self::open), of an emulator that has so much time for each answer: see [`set_patience`](Self::set_patience).
+    ///
+    /// # Errors
+    ///
+    /// As there; EAGAIN when the time is over.
+    pub fn open_within(emulator: &EmulatorAddress<'_>, patience: Option<Duration>) -> io::Result<Self> {
         let connection = emulator.connect()?;
+        set_patience(&connection, patience)?;
         // The abstract name of an emulator that is gone can be taken by anybody.
         let listener = getsockopt(&connection, sockopt::PeerCredentials)?.uid();
         if listener != 0 && listener != geteuid().as_raw() && emulator.token.is_empty() {
@@ -157,6 +175,16 @@ impl Control {
     ///
     /// `UnexpectedEof` if the emulator ends meanwhile; a [`ControlError`] inside for what was refused.
     pub fn ask(&mut self, command: &Command) -> io::Result<Value> {
+        let id = self.begin(command)?;
+        self.finish(id)
+    }
+
+    /// Has the emulator do something. The number of the command.
+    ///
+    /// # Errors
+    ///
+    /// If the emulator has ended.
+    pub fn begin(&mut self, command: &Command) -> io::Result<u64> {
         let id = self.next_id;
         self.next_id += 1;
         let mut object = Map::from_iter([("v".to_owned(), PROTOCOL.into()), ("id".to_owned(), id.into())]);
@@ -168,6 +196,15 @@ impl Control {
         for packet in line.chunks(CONTROL_PACKET_BYTES_MAX) {
             nix::sys::socket::send(self.connection.as_raw_fd(), packet, MsgFlags::MSG_NOSIGNAL)?;
         }
+        Ok(id)
+    }
+
+    /// Waits for the answer to a command. Those to others are dropped.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ask`](Self::ask); EAGAIN when the [time](Self::set_patience) is over.
+    pub fn finish(&mut self, id: u64) -> io::Result<Value> {
         loop {
             let answer: Answer = serde_json::from_slice(&self.line()?).map_err(|_| misunderstood())?;
             if answer.id.is_some_and(|other| other != id) {
@@ -180,6 +217,15 @@ impl Control {
         }
     }
 
+    /// How long to wait for an answer; for ever if `None`.
+    ///
+    /// # Errors
+    ///
+    /// If the time is none that a socket knows.
+    pub fn set_patience(&self, patience: Option<Duration>) -> io::Result<()> {
+        set_patience(&self.connection, patience)
+    }
+
     /// Returns when everything that had happened before the call is in the queues.
     ///
     /// # Errors
@@ -187,6 +233,16 @@ impl Control {
     /// As for [`ask`](Self::ask).
     pub fn barrier(&mut self) -> io::Result<()> {
         self.ask(&Command::Barrier {}).map(drop)
+    }
+
+    /// What has gone on, with up to so many of the last calls and events.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ask`](Self::ask).
+    pub fn log(&mut self, last: usize) -> io::Result<Report> {
+        let answer = self.ask(&Command::Log { last })?;
+        serde_json::from_value(answer).map_err(|_| misunderstood())
     }
 
     fn line(&mut self) -> io::Result<Vec<u8>> {
@@ -203,6 +259,20 @@ impl Control {
                 Err(errno) => return Err(errno.into()),
             }
         }
+    }
+}
+
+fn set_patience(connection: &OwnedFd, patience: Option<Duration>) -> io::Result<()> {
+    // Zero would be for ever.
+    let patience = patience.map_or(Duration::ZERO, |patience| patience.max(Duration::from_micros(1)));
+    let seconds = i64::try_from(patience.as_secs()).unwrap_or(i64::MAX);
+    let patience = TimeVal::new(seconds, i64::from(patience.subsec_micros()));
+    Ok(setsockopt(connection, sockopt::ReceiveTimeout, &patience)?)
+}
+
+impl AsFd for Control {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
     }
 }
 

@@ -4,13 +4,17 @@ mod answers;
 mod checkpoint;
 mod control;
 mod description;
+mod faults;
+mod injection;
 mod inquiries;
 mod intercepted;
 mod marked;
 mod polled;
+mod script;
 mod sessions;
 mod tracing;
 mod trees;
+mod waiters;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -27,12 +31,14 @@ use slab::Slab;
 use uinotify_core::{Engine, GroupId};
 use uinotify_source::fanotify;
 use uinotify_source::inotify::Instance;
+use uinotify_source::script::Script;
 use uinotify_wire::{Reply, Request, RequestKind, STAND_IN};
 
 use crate::calibration::Weights;
 use crate::closer::{Closer, close_apart};
 use crate::config::{Admission, Config, Lifetime};
 use crate::connection::{Connection, Peer};
+use crate::fault::Faults;
 use crate::frame::{self, Inbox};
 use crate::interception::Interception;
 use crate::limits::MachineLimits;
@@ -43,7 +49,7 @@ use crate::reply::{Relay, ReplyObject, error};
 use crate::sender::Sender;
 use crate::session::{Session, Tools};
 use crate::settle_page::SettlePage;
-use crate::trace::Tracer;
+use crate::trace::{Log, Tracer};
 use crate::trees::Trees;
 use crate::vigil::Vigil;
 
@@ -86,6 +92,10 @@ pub struct Emulator {
     filters: Option<OwnedFd>,
     /// The session of each program's end, by the inode.
     ends: HashMap<u64, u64>,
+    script: Script,
+    faults: Faults,
+    may_have_waiters: bool,
+    began: Instant,
     connections: Slab<Connection>,
     connections_made: u64,
     page: Option<SettlePage>,
@@ -97,6 +107,7 @@ pub struct Emulator {
     vigil: Vigil,
     lulls: Lulls,
     tracer: Tracer,
+    log: Option<Log>,
     reserve: Option<OwnedFd>,
     start_ticks: u64,
 }
@@ -167,6 +178,7 @@ impl Token {
 pub use intercepted::{filters, hand_over};
 use polled::{AnswerTo, Answered, Polled};
 use trees::AwaitedTrees;
+pub(crate) use waiters::Waiter;
 
 impl Emulator {
     /// An emulator without instances.
@@ -180,6 +192,7 @@ impl Emulator {
         let engine = Engine::new(uinotify_core::Config { profile: config.profile, ..uinotify_core::Config::default() });
         // Without the page every settling is a request: slower, and as exact.
         let page = SettlePage::new().ok();
+        let faults = Faults::new(config.faults.clone());
         let mut emulator = Self {
             config,
             limits: MachineLimits::open(),
@@ -194,6 +207,10 @@ impl Emulator {
             interception: None,
             filters: None,
             ends: HashMap::new(),
+            script: Script::default(),
+            faults,
+            may_have_waiters: false,
+            began: Instant::now(),
             connections: Slab::new(),
             connections_made: 0,
             page,
@@ -205,6 +222,7 @@ impl Emulator {
             vigil: Vigil::default(),
             lulls: Lulls::default(),
             tracer: Tracer::default(),
+            log: None,
             reserve: reserve(),
             start_ticks: start_ticks().unwrap_or(0),
         };
@@ -260,6 +278,7 @@ impl Emulator {
                 let wait_max = EpollTimeout::try_from(wait_max + Duration::from_millis(1)).unwrap_or(EpollTimeout::MAX);
                 timeout = if timeout.is_none() { wait_max } else { timeout.min(wait_max) };
             }
+            timeout = self.shorten_for_delays(timeout);
             let are_ahead = self.trees.are_ahead();
             let waited = if are_ahead {
                 self.epoll.wait(&mut events, EpollTimeout::ZERO)
@@ -270,6 +289,7 @@ impl Emulator {
                 Err(Errno::EINTR) => continue,
                 count => count?,
             };
+            self.note_time();
             if count == 0 && !are_ahead && self.marked.as_ref().is_some_and(|marked| marked.wait_max().is_some()) {
                 self.drain_marked();
             }

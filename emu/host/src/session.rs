@@ -18,6 +18,7 @@ use uinotify_core::{AddMask, Added, Engine, Event, GroupId, ObjectId, Output, Wd
 use uinotify_source::fanotify::is_numbered;
 use uinotify_source::inotify::{Instance, Record, Records};
 use uinotify_source::poll::is_polled;
+use uinotify_source::script::is_scripted;
 use uinotify_wire::{
     EVENT_BYTES_MAX, EVENT_HEADER_BYTES, InstanceName, NAME_BYTES_MAX, PLUG, REPLY_EVENTS_BYTES_MAX, Reply,
 };
@@ -67,6 +68,8 @@ pub(crate) struct Session {
     marked_watches: usize,
     /// How many of these are polled.
     polled_watches: usize,
+    /// How many of these are told nothing but what is injected.
+    scripted_watches: usize,
     /// The kernel may have queued requests for a tree of which this group is to be told.
     must_ask: bool,
     end: OwnedFd,
@@ -77,6 +80,8 @@ pub(crate) struct Session {
     is_cut_off: bool,
     /// The reader takes the events with replies (`lull`).
     is_pulled: bool,
+    /// A read may have to fail, of which only the emulator knows.
+    may_fail_reads: bool,
     /// Events that were queued since the window was last filled.
     arrived: usize,
 }
@@ -144,6 +149,7 @@ impl Session {
                 observed_watches: 0,
                 marked_watches: 0,
                 polled_watches: 0,
+                scripted_watches: 0,
                 must_ask: false,
                 end,
                 window,
@@ -152,6 +158,7 @@ impl Session {
                 wants_writable: false,
                 is_cut_off: false,
                 is_pulled: false,
+                may_fail_reads: false,
                 arrived: 0,
             },
             theirs,
@@ -197,11 +204,12 @@ impl Session {
 
     /// Where its events come from, for people.
     pub(crate) fn source_name(&self) -> String {
-        let in_trees = self.observed_watches > self.marked_watches + self.polled_watches;
+        let in_trees = self.observed_watches > self.marked_watches + self.polled_watches + self.scripted_watches;
         let sources = [
             ("fuse", in_trees),
             ("fanotify", self.marked_watches > 0),
             ("poll", self.polled_watches > 0),
+            ("script", self.scripted_watches > 0),
             ("inotify", self.kernel.is_some()),
         ];
         let names: Vec<_> = sources.into_iter().filter(|(_, is_one)| *is_one).map(|(name, _)| name).collect();
@@ -294,6 +302,20 @@ impl Session {
         }
     }
 
+    /// Whether the program has to ask before each read, as that may be to fail.
+    pub(crate) fn set_may_fail_reads(&mut self, engine: &Engine, may_fail: bool) {
+        if std::mem::replace(&mut self.may_fail_reads, may_fail) != may_fail
+            && let Some(line) = &self.line
+        {
+            line.set_more(self.has_more(engine), self.has_doubts());
+        }
+    }
+
+    /// Is there anything that a program cannot see in the page?
+    fn has_doubts(&self) -> bool {
+        self.must_ask || self.is_kernel_late || self.may_fail_reads
+    }
+
     /// Whether a tree has to be asked whether there is [anything](Self::will_be_told) left.
     pub(crate) fn must_ask(&self) -> bool {
         self.must_ask
@@ -341,6 +363,7 @@ impl Session {
             self.observed_watches -= 1;
             self.marked_watches -= usize::from(is_numbered(object));
             self.polled_watches -= usize::from(is_polled(object));
+            self.scripted_watches -= usize::from(is_scripted(object));
         }
     }
 
@@ -349,6 +372,7 @@ impl Session {
         if let Some(line) = &self.line
             && self.window.is_empty()
             && !self.must_ask
+            && !self.may_fail_reads
             && tools.engine.queue_len(self.group) == 1
         {
             // Sending wakes a reader, who may run before this cycle has ended.
@@ -377,7 +401,7 @@ impl Session {
             edges = edges.saturating_sub(1);
         }
         if let Some(line) = &self.line {
-            line.set_more(self.has_more(&tools.engine), self.must_ask || self.is_kernel_late);
+            line.set_more(self.has_more(&tools.engine), self.has_doubts());
         }
     }
 
@@ -436,6 +460,7 @@ impl Session {
             self.observed_watches += 1;
             self.marked_watches += usize::from(is_numbered(object));
             self.polled_watches += usize::from(is_polled(object));
+            self.scripted_watches += usize::from(is_scripted(object));
             self.will_be_told(&tools.engine);
         }
         Ok(added)

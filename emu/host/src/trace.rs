@@ -2,13 +2,16 @@
 //!
 //! An [`Observer`] gets [`Record`]s. Those that write files are made from the [`Config`](crate::Config).
 
+mod log;
 mod record;
 mod tracer;
 mod writer;
 
+pub use log::Counts;
 pub use record::{Outcome, Record, TRACE_FORMAT, TRACE_VERSION, What};
 pub use writer::{TraceFile, TraceForm};
 
+pub(crate) use log::Log;
 pub(crate) use tracer::Tracer;
 pub(crate) use writer::Writer;
 

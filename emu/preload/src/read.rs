@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use uinotify_wire::{EVENT_BYTES_MAX, REPLY_EVENTS_BYTES_MAX, Reply, Request, RequestKind};
+use uinotify_wire::{EVENT_BYTES_MAX, FOR_READ, REPLY_EVENTS_BYTES_MAX, Reply, Request, RequestKind};
 
 use crate::caller_memory::{is_array_readable, is_in_address_space};
 use crate::errno::ErrnoKept;
@@ -88,13 +88,14 @@ fn read_settled(instance: &Instance, start: *mut c_void, length: usize, cancella
         return Err(Errno::FAULT);
     }
     let mut buffer = Buffer { start, length, filled: 0, cancellation };
+    let mut purpose = FOR_READ;
     loop {
         let quiet = settle::quiet(instance);
         let may_wait = match quiet {
             Quiet::Settled => true,
             Quiet::More => false,
             Quiet::Solo { is_sent, .. } => is_sent,
-            Quiet::Unknown => match pull(instance, &mut buffer)? {
+            Quiet::Unknown => match pull(instance, &mut buffer, core::mem::take(&mut purpose))? {
                 Pulled::Window { more } => !more,
                 Pulled::Events { more: false } => return finish(&buffer),
                 Pulled::Events { more: true } => continue,
@@ -119,7 +120,7 @@ fn read_settled(instance: &Instance, start: *mut c_void, length: usize, cancella
                 return if buffer.filled > 0 { Ok(buffer.filled) } else { Err(Errno::AGAIN) };
             }
             // More stands behind the window than the socket held.
-            Stop::Empty => match pull(instance, &mut buffer)? {
+            Stop::Empty => match pull(instance, &mut buffer, core::mem::take(&mut purpose))? {
                 Pulled::Events { more: false } | Pulled::TooSmall => return finish(&buffer),
                 Pulled::Events { more: true } | Pulled::Window { .. } => {}
                 Pulled::Dead => return finish_dead(&buffer),
@@ -156,13 +157,14 @@ enum Pulled {
     Dead,
 }
 
-/// Settles by request, and takes what the reply brings.
-fn pull(instance: &Instance, buffer: &mut Buffer) -> Result<Pulled, Errno> {
-    let request = Request::new(RequestKind::Settle, buffer.room() as u64, 0);
+/// Settles by request, and takes what the reply brings. A call that reads says with its first request that it does.
+fn pull(instance: &Instance, buffer: &mut Buffer, purpose: u32) -> Result<Pulled, Errno> {
+    let request = Request::new(RequestKind::Settle, buffer.room() as u64, purpose);
     // A room beyond what a reply can bring might reach beyond what the kernel takes for memory.
     let events_room = buffer.room().min(REPLY_EVENTS_BYTES_MAX);
     let into = Into { events: buffer.next(), events_room, ..Into::NOTHING };
     match request::ask(instance, &request, None, into) {
+        Ok(Reply { errno: errno @ 1.., .. }) if buffer.filled == 0 => Err(Errno(errno as i32)),
         Ok(reply) => {
             let more = reply.flags & Reply::MORE != 0;
             if reply.extent > 0 {

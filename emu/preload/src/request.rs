@@ -453,12 +453,16 @@ pub fn high(fd: i32) -> i32 {
 
 /// A new instance: its descriptor, and the connection that made it.
 pub fn open_instance(flags: i32) -> Result<(i32, i32), Errno> {
-    match with_spare_descriptors(|| try_open_instance(flags)) {
+    let opened = match with_spare_descriptors(|| try_open_instance(flags)) {
         // The limit of instances, or of descriptors.
         Err(Errno::MFILE) if memory::owner().is_some() && slot::release_ended() => try_open_instance(flags),
         result => result,
-    }
+    };
+    opened?
 }
+
+/// What opens an instance; a refusal that is final is inside.
+type Opened = Result<(i32, i32), Errno>;
 
 /// Emulators that may be gone when the program comes to them, one after the other.
 const PRIVATE_EMULATORS_MAX: usize = 4;
@@ -471,7 +475,7 @@ enum Refusal {
     Errno(Errno),
 }
 
-fn try_open_instance(flags: i32) -> Result<(i32, i32), Errno> {
+fn try_open_instance(flags: i32) -> Result<Opened, Errno> {
     match settings::emulator() {
         Some(Emulator::At(address)) => open_at(address, flags).map_err(|refusal| match refusal {
             Refusal::Errno(errno) => errno,
@@ -485,7 +489,7 @@ fn try_open_instance(flags: i32) -> Result<(i32, i32), Errno> {
     }
 }
 
-fn open_privately(flags: i32) -> Result<(i32, i32), Errno> {
+fn open_privately(flags: i32) -> Result<Opened, Errno> {
     let mut gone = None;
     for _ in 0..PRIVATE_EMULATORS_MAX {
         let Private { address, number, lifeline } = private::emulator(gone)?;
@@ -520,7 +524,7 @@ fn connect(address: &Address) -> Result<i32, Refusal> {
     Err(Refusal::Nobody)
 }
 
-fn open_at(address: &Address, flags: i32) -> Result<(i32, i32), Refusal> {
+fn open_at(address: &Address, flags: i32) -> Result<Opened, Refusal> {
     // The number must be free again for the instance: Linux gives the lowest.
     let connection = high(connect(address)?);
     let request =
@@ -532,8 +536,12 @@ fn open_at(address: &Address, flags: i32) -> Result<(i32, i32), Refusal> {
         Err(errno) => Err(Failure::Refused(errno)),
     };
     let refusal = match answer {
-        Ok((Reply { errno: 0, .. }, [Some(instance), _])) => return Ok((instance, connection)),
+        Ok((Reply { errno: 0, .. }, [Some(instance), _])) => return Ok(Ok((instance, connection))),
         Ok((Reply { errno: 0, .. }, _)) => Refusal::Errno(Errno::MFILE),
+        Ok((Reply { errno, flags, .. }, _)) if flags & Reply::FINAL != 0 => {
+            let _ = raw::close(connection);
+            return Ok(Err(Errno(errno as i32)));
+        }
         Ok((reply, _)) => Refusal::Errno(Errno(reply.errno as i32)),
         Err(Failure::Refused(errno @ (Errno::MFILE | Errno::NFILE))) => Refusal::Errno(errno),
         Err(_) => Refusal::Nobody,

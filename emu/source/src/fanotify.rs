@@ -23,3 +23,4 @@ pub(crate) use mounts::Mounts;
 pub use records::{End, Identifier, Information, Record, Records};
 pub use source::{Marked, Options, Source, Volumes, is_numbered};
 pub use tree::UNWATCHED;
+pub use volume::Tally;

@@ -15,7 +15,9 @@ mod request;
 
 pub use name::{InstanceName, NAME_BYTES_MAX, NAME_PREFIX};
 pub use reply::{REPLY_BYTES, Reply, VALUE_OFFSET};
-pub use request::{LimitFile, Malformed, REBUILDS, REQUEST_BYTES, Request, RequestKind, STAND_IN, TOKEN_BYTES};
+pub use request::{
+    FOR_READ, LimitFile, Malformed, REBUILDS, REQUEST_BYTES, Request, RequestKind, STAND_IN, TOKEN_BYTES,
+};
 
 /// Version of the frames. A receiver refuses any other.
 pub const VERSION: u8 = 1;

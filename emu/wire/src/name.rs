@@ -17,7 +17,7 @@ pub struct InstanceName {
     /// When the emulator started, in clock ticks since boot: pids are reused, and abstract names are one space a network
     /// namespace.
     pub start_ticks: u64,
-    /// The group.
+    /// The group, among all that the process has had.
     pub group: u64,
 }
 

@@ -30,6 +30,8 @@ impl Reply {
     pub const TOO_SMALL: u32 = 4;
     /// `Attach` brings the settle page alone: there is no source that a program could ask.
     pub const PAGE_ALONE: u32 = 8;
+    /// This error is meant: the same is not to be tried again with more descriptors.
+    pub const FINAL: u32 = 16;
 
     /// A success that brings `value`.
     #[must_use]

@@ -16,6 +16,9 @@ pub const REBUILDS: u32 = 1;
 /// The purpose of an `Attach` whose descriptor only stands in for the program's own in one call.
 pub const STAND_IN: u32 = 1;
 
+/// The purpose of the first `Settle` of a call that reads: whoever wants that call to fail says so in its reply.
+pub const FOR_READ: u32 = 1;
+
 /// What a program asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -35,7 +38,8 @@ pub enum RequestKind {
     /// `UINOTIFY_IOC_GETNEXTWD`.
     GetCursor = 5,
     /// Bring every event that has already happened into the queue. `argument` is the room of the read that asks, in bytes: when
-    /// the window is empty the reply carries as many whole events as fit. With room 0 the events go into the window.
+    /// the window is empty the reply carries as many whole events as fit. With room 0 the events go into the window. `word` is
+    /// [`FOR_READ`] or 0.
     Settle = 6,
     /// As `Settle` with room 0; the reply's value is the number of queued bytes.
     Count = 7,

@@ -64,6 +64,12 @@ impl Case {
         self
     }
 
+    /// Whether it says what has to come.
+    #[must_use]
+    pub fn is_expected(&self) -> bool {
+        self.events.is_some() || self.results.is_some()
+    }
+
     /// Whether the kernel's trace is the one that the case was written for.
     ///
     /// # Errors

@@ -7,9 +7,11 @@
 //! A third subject is a [`model`]: it makes up the hooks of a file system in memory, for the rules of the core alone.
 
 pub mod case;
+pub mod cases;
 pub mod class;
 pub mod compare;
 pub mod execute;
+#[cfg(feature = "generate")]
 pub mod generate;
 pub mod measure;
 pub mod model;

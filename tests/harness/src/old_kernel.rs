@@ -7,6 +7,7 @@ mod table;
 
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use libc::sock_filter;
@@ -25,6 +26,8 @@ pub enum OldKernel {
 
 /// Names a kernel under which tests are to run: `vanilla` or `rhel7`.
 pub const VARIABLE: &str = "UINOTIFY_TEST_KERNEL";
+/// Names the library that cuts the protocol of FUSE, for tests that run on such a kernel.
+pub const DOUBLE_VARIABLE: &str = "UINOTIFY_TEST_FUSE_DOUBLE";
 
 impl OldKernel {
     /// All of them.
@@ -51,6 +54,14 @@ impl OldKernel {
         }
     }
 
+    /// Has a command meet its protocol of FUSE: by `double`, the library of `tests/oldkernel/fuse_double.c`, which is preloaded into it and writes what
+    /// was asked to the file `journal`.
+    pub fn limit_fuse<'a>(self, command: &'a mut Command, double: &Path, journal: &Path) -> &'a mut Command {
+        let (minor, flags) = (self.fuse_minor(), self.fuse_flags());
+        let settings = format!("{minor:x}:{flags:x}:{}", journal.display());
+        command.env("LD_PRELOAD", double).env("UINOTIFY_TEST_FUSE", settings)
+    }
+
     /// The minor version of the protocol of FUSE.
     #[must_use]
     pub fn fuse_minor(self) -> u32 {
@@ -61,8 +72,7 @@ impl OldKernel {
     }
 
     /// The flags that its INIT offers.
-    #[must_use]
-    pub fn fuse_flags(self) -> u32 {
+    fn fuse_flags(self) -> u32 {
         match self {
             Self::Vanilla => 0xfffb,
             Self::Rhel7 => 0x3_fffb,
@@ -94,6 +104,15 @@ impl OldKernel {
     /// If the machine's kernel takes no filters.
     pub fn enter(self) -> io::Result<()> {
         install(&self.filter())
+    }
+
+    /// Has a command run on the kernel that the environment names, if it does, and meet its protocol of FUSE, if there is a library for that.
+    pub fn confine_if_asked(command: &mut Command) {
+        let Some(kernel) = Self::from_environment() else { return };
+        kernel.confine(command);
+        if let Some(double) = std::env::var_os(DOUBLE_VARIABLE) {
+            kernel.limit_fuse(command, Path::new(&double), Path::new("/dev/null"));
+        }
     }
 
     fn has(self, kernels: &[Self]) -> bool {

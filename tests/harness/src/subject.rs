@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::execute::{ARGUMENT, BY_NUMBER, STEP_MAX};
+use crate::old_kernel::OldKernel;
 use crate::operation::{Limits, List};
 use crate::trace::{End, Trace};
 
@@ -88,6 +89,7 @@ impl Kind {
                 }
                 command.arg("--").arg(&self.executor);
                 command.env_remove("UINOTIFY_DISABLE");
+                OldKernel::confine_if_asked(&mut command);
                 command
             }
         };

@@ -12,6 +12,7 @@ use super::polled::Answered;
 use super::{Emulator, say};
 use crate::closer::close_apart;
 use crate::config::{SetNextWd, Sources};
+use crate::fault::Call;
 use crate::paths;
 use crate::reply::{error, is_path_only};
 use crate::sender::with_rights_of;
@@ -51,6 +52,10 @@ impl Emulator {
                 None => Err(self.refused_by_program(request)),
             };
             return added.unwrap_or_else(|errno| Answered::Now(error(errno)));
+        }
+        if let Some(fault) = self.fault_of(id, request) {
+            descriptors.into_iter().for_each(close_apart);
+            return Answered::Now(error(fault));
         }
         let tools = &mut self.tools;
         let Some(session) = self.sessions.get_mut(&id) else { return Answered::Now(error(Errno::EIO)) };
@@ -140,7 +145,7 @@ impl Emulator {
             && match self.config.sources {
                 Sources::Poll => true,
                 Sources::Auto => self.polled.file_systems.silent(object).is_some(),
-                Sources::Inotify | Sources::Fuse | Sources::Fanotify => false,
+                Sources::Inotify | Sources::Fuse | Sources::Fanotify | Sources::Script => false,
             }
     }
 
@@ -161,20 +166,30 @@ impl Emulator {
         path: &[u8],
     ) -> Result<Wd, Errno> {
         let added = self.try_add_watch(id, sought, bits, path);
-        added.inspect(|wd| self.trace_watch(id, *wd, sought.object))
+        added.inspect(|wd| {
+            self.trace_watch(id, *wd, sought.object);
+            self.answer_waiters(id, *wd, sought.object, path);
+        })
     }
 
     fn try_add_watch(&mut self, id: u64, sought: Sought<'_>, bits: u32, path: &[u8]) -> Result<Wd, Errno> {
         let mask = self.checked(bits)?;
+        let object = sought.object;
+        if let Some(refusal) = self.faults.of_call(Call::AddWatch, id, path) {
+            self.burn_like_linux(id, object, path, refusal);
+            return Err(refusal);
+        }
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
         let group = session.group;
-        let object = sought.object;
         if let Some(observed) = self.trees.find(object) {
             return self.add_tree_watch(id, observed, mask, &paths::noted(path, object));
         }
         let sources = self.config.sources;
         if sources == Sources::Fanotify || self.is_marked_by(id, object) {
             return self.add_marked_watch(id, object, (mask, bits), &paths::noted(path, object));
+        }
+        if sources == Sources::Script {
+            return self.add_scripted_watch(id, object, mask, &paths::noted(path, object));
         }
         if sources == Sources::Fuse {
             let path = String::from_utf8_lossy(path);
@@ -226,6 +241,13 @@ impl Emulator {
         path: &[u8],
     ) -> Result<Wd, Errno> {
         let mask = self.checked(bits)?;
+        if let Some(refusal) = self.faults.of_call(Call::AddWatch, id, path) {
+            if let (Ok(armed), Some(session)) = (armed, self.sessions.get(&id)) {
+                session.disarm(&self.tools.engine, armed);
+            }
+            self.burn_like_linux(id, object, path, refusal);
+            return Err(refusal);
+        }
         let session = self.sessions.get_mut(&id).ok_or(Errno::EIO)?;
         session.deliver_held(&mut self.tools);
         if !self.tools.engine.has_watch_room(session.group) {
@@ -235,6 +257,7 @@ impl Emulator {
         let added = session.add_watch(&mut self.tools, armed, mask, || paths::noted(path, object))?;
         session.end_if_gone(&mut self.tools, added);
         self.trace_watch(id, added, object);
+        self.answer_waiters(id, added, object, path);
         Ok(added)
     }
 

@@ -53,6 +53,8 @@ impl Emulator {
                 break;
             }
         }
+        // What a test holds back has happened.
+        self.release_held();
         let mut cookie = 0;
         let mut instances = Vec::with_capacity(ids.len());
         for (id, shown) in ids.iter().zip(&shown) {

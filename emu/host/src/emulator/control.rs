@@ -4,13 +4,17 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uinotify_source::poll::Ticket;
 use uinotify_wire::{Reply, Request};
 
 use super::Emulator;
 use crate::connection::{ControlState, Peer};
-use crate::control::{Answer, CONTROL_PACKET_BYTES_MAX, Command, ControlError, LINE_BYTES_MAX, PROTOCOL, done, parse};
+use crate::control::{
+    Answer, CONTROL_PACKET_BYTES_MAX, Command, ControlError, LINE_BYTES_MAX, PROTOCOL, Report, done, parse,
+};
+use crate::fault::{NotARule, parse_delay};
+use crate::place::Place;
 use crate::reply::error;
 use crate::status::PACKET_BYTES;
 
@@ -22,6 +26,8 @@ impl Emulator {
             self.reply_on_connection(key, &error(Errno::EPERM), Vec::new());
             return self.dismiss(key);
         }
+        // Whoever controls it may want to know how it comes to something.
+        self.keep_log();
         if let Some(connection) = self.connections.get_mut(key) {
             connection.control = Some(ControlState::default());
         }
@@ -63,8 +69,59 @@ impl Emulator {
                 let control = self.connections.get_mut(key).and_then(|connection| connection.control.as_mut());
                 match (waits, control) {
                     (Some(ticket), Some(control)) => control.barriers.push((ticket, id)),
-                    _ => self.answer_control(key, Some(id), Ok(done())),
+                    _ => {
+                        self.release_held();
+                        self.answer_control(key, Some(id), Ok(done()));
+                    }
                 }
+            }
+            Command::WaitForWatch { path, object, mask } => {
+                self.wait_for_watch(key, id, Place { path: path.0.clone(), inode: *object }, *mask);
+            }
+            command => {
+                let result = self.done_at_once(command);
+                self.answer_control(key, Some(id), result);
+            }
+        }
+    }
+
+    fn done_at_once(&mut self, command: &Command) -> Result<Value, ControlError> {
+        let wrong = |problem: NotARule| ControlError::new(Errno::EINVAL, problem.to_string());
+        match command {
+            Command::Inject(injection) => self.inject(injection),
+            Command::Overflow { instance, socket } => self.overflow(*instance, *socket),
+            Command::Queue { instance, socket, wd, mask, cookie, name } => {
+                let id = self.meant_one(*instance, *socket)?;
+                self.queue(id, *wd, (*mask, *cookie), &name.0)
+            }
+            Command::SetNextWd { instance, socket, wd } => {
+                let id = self.meant_one(*instance, *socket)?;
+                self.set_next_wd(id, *wd)
+            }
+            Command::GetNextWd { instance, socket } => {
+                let id = self.meant_one(*instance, *socket)?;
+                self.next_wd(id)
+            }
+            Command::Fault { rule } => {
+                let number = self.add_fault(&rule.parse().map_err(wrong)?);
+                Ok(json!({ "fault": number }))
+            }
+            Command::Delay { delay } => {
+                self.set_delay(parse_delay(delay).map_err(wrong)?);
+                Ok(done())
+            }
+            Command::ClearFaults {} => {
+                self.clear_faults();
+                Ok(done())
+            }
+            Command::Log { last } => {
+                let (counts, last) = self.logged(*last);
+                serde_json::to_value(Report { counts, last, watches: self.watches_in_words() })
+                    .map_err(|problem| ControlError::new(Errno::EIO, problem.to_string()))
+            }
+            // Not at once.
+            Command::Barrier {} | Command::WaitForWatch { .. } => {
+                Err(ControlError::new(Errno::EINVAL, "this takes its time"))
             }
         }
     }
@@ -79,6 +136,7 @@ impl Emulator {
                 control.barriers.retain(|(ticket, _)| *ticket != passed);
             }
         }
+        self.release_held();
         for (key, id) in answered {
             self.answer_control(key, Some(id), Ok(done()));
         }
@@ -96,7 +154,7 @@ impl Emulator {
     }
 
     /// Brings into the queues what any source holds.
-    fn settle_all(&mut self) {
+    pub(super) fn settle_all(&mut self) {
         self.settle_observed();
         for id in self.sessions.keys().copied().collect::<Vec<_>>() {
             if let Some(session) = self.sessions.get_mut(&id) {

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use uinotify_core::{Mask, ObjectId, Profile};
 use uinotify_source::fanotify::is_numbered;
 use uinotify_source::poll::{Known, is_polled};
+use uinotify_source::script::Identity;
 use uinotify_wire::{LimitFile, Reply, Request, RequestKind};
 
 use super::Emulator;
@@ -54,6 +55,9 @@ impl Emulator {
         if is_polled(object) {
             let Known { device, inode, handle } = self.polled.known_by(object)?.clone();
             return Some(Shown { inode, device, handle: handle.unwrap_or_default() });
+        }
+        if let Some(Identity { device, inode, handle }) = self.script.known_by(object) {
+            return Some(Shown { inode: *inode, device: *device, handle: handle.clone() });
         }
         if !is_numbered(object) {
             return self.trees.shown(object);

@@ -19,6 +19,7 @@ use super::polled::{AnswerTo, Answered};
 use super::{Emulator, Token, say};
 use crate::config::{Admission, Sources};
 use crate::connection::Peer;
+use crate::fault::Call as FaultyCall;
 use crate::frame;
 use crate::interception::{
     Found, Interception, NamedEmulator, Object, Reader, find, lookup, named_emulator, open_elsewhere, pass_on,
@@ -206,6 +207,10 @@ impl Emulator {
                 });
             }
             NamedEmulator::None | NamedEmulator::At { .. } => {}
+        }
+        if let Some(fault) = self.faults.of_call(FaultyCall::Init, 0, b"") {
+            self.trace_init(peer.pid, flags.cast_unsigned().into(), Err(fault));
+            return self.answer_call(target, notification, Err(fault));
         }
         let made = self.make_session_with_room(peer, flags);
         let id = self.sessions_made;
@@ -446,7 +451,7 @@ impl Emulator {
             Sources::Auto | Sources::Inotify => {
                 self.sessions.get_mut(&id).and_then(|session| session.kernel_for_thread())
             }
-            Sources::Fuse | Sources::Fanotify | Sources::Poll => None,
+            Sources::Fuse | Sources::Fanotify | Sources::Poll | Sources::Script => None,
         };
         // What the mask alone forbids is nothing to be watched on the way.
         let kernel = kernel.filter(|_| self.accepts(mask));

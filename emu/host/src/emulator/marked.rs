@@ -104,8 +104,11 @@ impl Emulator {
 
     fn ensure_marked(&mut self) -> Result<(), Errno> {
         if self.marked.is_none() {
-            let strict_order = self.config.order == Order::Strict;
-            let source = Source::new(Options { strict_order, ..Options::default() })?;
+            let source = Source::new(Options {
+                strict_order: self.config.order == Order::Strict,
+                shares_process: self.config.shares_process,
+                ..Options::default()
+            })?;
             self.watch(source.as_fd(), Token::Marked, EpollFlags::EPOLLIN)?;
             self.marked = Some(source);
         }

@@ -15,7 +15,9 @@ use uinotify_wire::Reply;
 
 use super::tracing::AddWatchCall;
 use super::{Emulator, Token, say};
+use crate::fault::Call;
 use crate::paths;
+use crate::place::{Inode, Place};
 use crate::reply::{ReplyObject, error};
 use crate::sender::with_rights_of;
 use crate::told::Told;
@@ -101,6 +103,10 @@ impl Emulator {
         path: &[u8],
     ) -> Result<Ticket, Errno> {
         let mask = self.checked(bits)?;
+        if let Some(refusal) = self.faults.of_call(Call::AddWatch, id, path) {
+            self.burn_like_linux(id, object.as_fd(), path, refusal);
+            return Err(refusal);
+        }
         let call = self.add_watch_call(object.as_fd(), bits, path);
         let noted = paths::noted(path, object.as_fd()).into_owned();
         let sender = self.inbox.sender();
@@ -169,10 +175,15 @@ impl Emulator {
         let Some(Awaited { session: id, mask, path, call, answer_to }) = self.polled.awaited.remove(&ticket) else {
             return;
         };
-        let result = watched.map_err(|errno| self.explain(errno, &path)).and_then(|(object, _)| {
+        let result = watched.map_err(|errno| self.explain(errno, &path)).and_then(|(object, known)| {
             let added = self.add_polled_watch(id, object, mask, &path);
             if added.is_err() && !self.tools.engine.is_watched(object) {
                 self.polled.unwatch(object);
+            }
+            if let Ok(wd) = added {
+                let inode = Inode { device: known.device, inode: known.inode };
+                let at = paths::absolute(&path).unwrap_or(&path).to_vec();
+                self.answer_waiters_for(id, wd, &Place { path: at, inode: Some(inode) });
             }
             added
         });

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
@@ -12,6 +13,7 @@ use uinotify_wire::{InstanceName, Reply, Request};
 use super::{Emulator, Token, say};
 use crate::config::{Admission, Sources};
 use crate::connection::Peer;
+use crate::fault::Call;
 use crate::frame;
 use crate::reply::error;
 use crate::session::{Session, errno, kernel_wd};
@@ -20,6 +22,14 @@ use crate::trees::is_observed;
 
 impl Emulator {
     pub(super) fn open_session(&mut self, key: usize, peer: Peer, request: &Request<'_>) {
+        if self.admits(peer, request.payload)
+            && let Some(fault) = self.faults.of_call(Call::Init, 0, b"")
+        {
+            self.trace_init(peer.pid, request.argument, Err(fault));
+            let refusal = Reply { flags: Reply::FINAL, ..error(fault) };
+            self.reply_on_connection(key, &refusal, Vec::new());
+            return self.drop_connection(key);
+        }
         let result = self.try_open_session(key, peer, request);
         let made = result.as_ref().map(|_| self.sessions_made).map_err(|errno| *errno);
         self.trace_init(peer.pid, request.argument, made);
@@ -78,7 +88,11 @@ impl Emulator {
         let limits = self.limits.with(self.config.limits, self.config.sources);
         let group = self.tools.engine.create_group(OwnerId(peer.uid), limits).map_err(errno)?;
         let id = self.sessions_made + 1;
-        let name = InstanceName { emulator_pid: std::process::id().into(), start_ticks: self.start_ticks, group: id };
+        // A process may have several emulators, as a test does.
+        static NAMES: AtomicU64 = AtomicU64::new(1);
+        let group_name = NAMES.fetch_add(1, Ordering::Relaxed);
+        let emulator_pid = std::process::id().into();
+        let name = InstanceName { emulator_pid, start_ticks: self.start_ticks, group: group_name };
         let nonblocking = flags & libc::IN_NONBLOCK != 0;
         let opened = self.open(group, peer, name, nonblocking, may_do_without).and_then(|(session, theirs)| {
             if let Some(kernel) = session.kernel() {
@@ -101,6 +115,7 @@ impl Emulator {
         self.sessions.insert(id, session);
         self.groups.insert(group, id);
         self.sessions_made = id;
+        self.give_faults(id);
         self.tell(&|| format!("instance {id} for process {} by {source}", peer.pid));
         Ok(theirs)
     }
@@ -112,7 +127,7 @@ impl Emulator {
         match self.config.sources {
             Sources::Auto => !shows_trees,
             Sources::Inotify => true,
-            Sources::Fuse | Sources::Fanotify | Sources::Poll => false,
+            Sources::Fuse | Sources::Fanotify | Sources::Poll | Sources::Script => false,
         }
     }
 
@@ -168,6 +183,7 @@ impl Emulator {
             self.ends.remove(&session.program_inode);
         }
         self.lulls.forget(id);
+        self.faults.forget(id);
         // A program may keep the kernel instance open, so that closing it would not take it out.
         if let Some(kernel) = session.kernel() {
             let _ = self.epoll.delete(kernel);

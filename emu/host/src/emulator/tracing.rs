@@ -11,7 +11,7 @@ use uinotify_images::text::ByteString;
 use uinotify_wire::{Reply, Request, RequestKind};
 
 use super::Emulator;
-use crate::trace::{Observer, What, Writer};
+use crate::trace::{Counts, Log, Observer, Record, What, Writer};
 
 /// As traces and the control protocol name an errno.
 fn name_of(errno: u32) -> Option<String> {
@@ -41,8 +41,26 @@ impl Emulator {
         self.tracer.add(observer, None);
     }
 
+    /// Keeps a log from now on, if none is kept.
+    pub(super) fn keep_log(&mut self) {
+        if self.log.is_none() {
+            let log = Log::default();
+            self.log = Some(log.clone());
+            self.follow(Box::new(log));
+        }
+    }
+
+    /// What the log has.
+    pub(super) fn logged(&mut self, last: usize) -> (Counts, Vec<Record>) {
+        self.trace_events();
+        self.log.as_ref().map(|log| log.last(last)).unwrap_or_default()
+    }
+
     /// Writes the traces that the configuration asks for.
     pub(super) fn begin_traces(&mut self) -> io::Result<()> {
+        if self.config.log {
+            self.keep_log();
+        }
         for file in &self.config.traces {
             let writer = Writer::create(file, &self.config.command)?;
             self.tracer.add(Box::new(writer), file.watchable());
@@ -90,6 +108,7 @@ impl Emulator {
             RequestKind::SetCursor => What::SetNextWd { pid, argument: request.argument, errno },
             RequestKind::GetCursor => What::GetNextWd { pid, next_wd: reply.value },
             RequestKind::Count => What::Count { pid, bytes: reply.value },
+            RequestKind::Settle if errno.is_some() => What::FailedRead { pid, errno },
             _ => return,
         };
         self.tracer.tell(id, what);

@@ -9,6 +9,7 @@ use uinotify_core::{FsEvent, ObjectId};
 use uinotify_source::fanotify::is_numbered;
 use uinotify_source::fuse::{Device, MountNumber, Served};
 use uinotify_source::poll::is_polled;
+use uinotify_source::script::is_scripted;
 
 use super::{Emulator, Token, say};
 use crate::announcement;
@@ -138,6 +139,8 @@ impl Emulator {
                 if !self.tools.engine.is_watched(object) {
                     self.polled.unwatch(object);
                 }
+            } else if is_scripted(object) {
+                self.forget_scripted(object);
             } else {
                 self.trees.let_go(object);
             }

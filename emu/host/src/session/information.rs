@@ -61,13 +61,15 @@ fn line(wd: i32, mask: u32, shown: &Shown) -> String {
         );
     }
     let device = u64::from(libc::major(*device)) << 20 | u64::from(libc::minor(*device));
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!(
-        "inotify wd:{wd:x} ino:{inode:x} sdev:{device:x} mask:{:x} ignored_mask:0 \
-         fhandle-bytes:{:x} fhandle-type:{kind:x} f_handle:{hex}",
-        mask & CHOSEN_BITS,
-        bytes.len(),
-    )
+    let chosen = mask & CHOSEN_BITS;
+    let mut line = format!("inotify wd:{wd:x} ino:{inode:x} sdev:{device:x} mask:{chosen:x} ignored_mask:0 ");
+    // Of a file system without handles nothing follows.
+    if !bytes.is_empty() {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        // Writing to a string does not fail.
+        let _ = write!(line, "fhandle-bytes:{:x} fhandle-type:{kind:x} f_handle:{hex}", bytes.len());
+    }
+    line
 }
 
 /// All anonymous files share one inode and one mount: what an eventfd shows of these an inotify descriptor shows.

@@ -10,6 +10,7 @@ use uinotify_core::{AddMask, Delivery, Engine, Mask, ObjectId, Wd};
 use uinotify_source::inotify::{Instance, KernelWd, Record, Records, Shown};
 
 use super::{Session, Tools, errno};
+use crate::place::Inode;
 use crate::trees::is_observed;
 
 /// An object that is to be watched, open with `O_PATH`.
@@ -209,6 +210,18 @@ impl Session {
             // Its IN_IGNORED finds no watch.
             let _ = self.kernel_unwatch(object(armed));
         }
+    }
+
+    /// What the kernel says that it watches.
+    pub(crate) fn kernel_inodes(&self) -> BTreeMap<ObjectId, Inode> {
+        let information = self.kernel.as_ref().and_then(|kernel| kernel.information().ok());
+        let inodes = information.iter().flat_map(|information| information.inodes());
+        inodes.map(|(wd, (device, inode))| (object(wd), Inode { device, inode })).collect()
+    }
+
+    /// The core has ended a watch of the kernel's. Its IN_IGNORED finds none.
+    pub(crate) fn end_kernel_watch(&self, watched: ObjectId) {
+        let _ = self.kernel_unwatch(watched);
     }
 
     pub(super) fn kernel_unwatch(&self, watched: ObjectId) -> Result<(), Errno> {

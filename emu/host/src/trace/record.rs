@@ -119,6 +119,13 @@ pub enum What {
         /// Events that wait now.
         queue_events: usize,
     },
+    /// A read that a fault has made fail.
+    FailedRead {
+        /// Who called.
+        pid: i32,
+        /// The name of the errno.
+        errno: Option<String>,
+    },
     /// The last descriptor of the instance was closed.
     Close {},
 }
@@ -139,6 +146,22 @@ pub enum Outcome {
     Overflowed,
     /// It is lost.
     Dropped,
+    /// A delay of a test holds it back. It is told once more when it comes.
+    Held,
+}
+
+impl Outcome {
+    /// As it stands in a line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Merged => "merged",
+            Self::Overflowed => "overflowed",
+            Self::Dropped => "dropped",
+            Self::Held => "held",
+        }
+    }
 }
 
 impl From<Pushed> for Outcome {
@@ -148,6 +171,7 @@ impl From<Pushed> for Outcome {
             Pushed::Merged => Self::Merged,
             Pushed::Overflowed => Self::Overflowed,
             Pushed::Dropped => Self::Dropped,
+            Pushed::Held { .. } => Self::Held,
         }
     }
 }
@@ -265,10 +289,14 @@ impl fmt::Display for Record {
                     Outcome::Merged => formatter.write_str(", merged"),
                     Outcome::Overflowed => write!(formatter, ", lost: the queue overflows, {queue_events} queued"),
                     Outcome::Dropped => formatter.write_str(", lost"),
+                    Outcome::Held => formatter.write_str(", held back"),
                 }
             }
             What::Read { events, queue_events } => {
                 write!(formatter, "instance {instance} read: {events} events, {queue_events} left")
+            }
+            What::FailedRead { pid, errno } => {
+                write!(formatter, "[{pid}] read(instance {instance}){}", Returned(-1, errno))
             }
             What::Close {} => write!(formatter, "instance {instance} closed"),
         }
@@ -325,6 +353,11 @@ mod tests {
                 record(What::Read { events: 2, queue_events: 0 }),
                 "1.002003 instance 1 read: 2 events, 0 left",
                 r#"{"time_us":1002003,"instance":1,"what":"read","events":2,"queue_events":0}"#,
+            ),
+            (
+                record(What::FailedRead { pid: 7, errno: Some("EINTR".to_owned()) }),
+                "1.002003 [7] read(instance 1) = -1 EINTR (Interrupted system call)",
+                r#"{"time_us":1002003,"instance":1,"what":"failed_read","pid":7,"errno":"EINTR"}"#,
             ),
             (
                 record(What::Close {}),

@@ -4,17 +4,25 @@
 #[derive(Debug)]
 pub(super) struct Own {
     process: i32,
+    /// The only one that counts, where others of the process are a test's.
+    thread: Option<i32>,
     /// Who was asked for last, and the answer.
     latest: Option<(i32, bool)>,
 }
 
 impl Own {
-    pub(super) fn new() -> Self {
-        Self { process: std::process::id().cast_signed(), latest: None }
+    /// Of the calling thread alone, or of its whole process.
+    pub(super) fn new(thread_alone: bool) -> Self {
+        // SAFETY: takes nothing.
+        let thread = thread_alone.then(|| unsafe { libc::gettid() });
+        Self { process: std::process::id().cast_signed(), thread, latest: None }
     }
 
     /// Whether a process, or one of its threads, is this one. 0, of which an ordinary user is told for all others, is not.
     pub(super) fn is(&mut self, pid: i32) -> bool {
+        if let Some(thread) = self.thread {
+            return pid == thread;
+        }
         if pid <= 0 || pid == self.process {
             return pid == self.process;
         }
@@ -41,7 +49,7 @@ mod tests {
 
     #[test]
     fn threads_of_this_process_are_its_own() {
-        let mut own = Own::new();
+        let mut own = Own::new(false);
         // SAFETY: takes nothing.
         let thread = std::thread::spawn(|| unsafe { libc::gettid() });
         let asked = std::thread::scope(|scope| {
@@ -52,5 +60,14 @@ mod tests {
         assert!(own.is(std::process::id().cast_signed()));
         assert!(!own.is(0) && !own.is(1) && !own.is(-1));
         drop(thread.join());
+    }
+
+    #[test]
+    fn a_thread_may_be_all_that_is_own() {
+        let mut own = Own::new(true);
+        // SAFETY: takes nothing.
+        let [this, other] = [unsafe { libc::gettid() }, std::process::id().cast_signed()];
+        assert!(own.is(this));
+        assert_eq!(own.is(other), this == other);
     }
 }

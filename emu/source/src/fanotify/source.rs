@@ -15,7 +15,7 @@ use super::handle::Handle;
 use super::marks::MarkKind;
 use super::mounts::Mounts;
 use super::own::Own;
-use super::volume::{Target, Volume};
+use super::volume::{Tally, Target, Volume};
 use crate::fuse::Sink;
 
 /// What belongs together should come together.
@@ -44,11 +44,21 @@ pub struct Options {
     pub strict_order: bool,
     /// Records that may wait in a queue without a limit. Beyond it they are dropped, and queues overflow.
     pub records_max: usize,
+    /// What other threads of this process do is not its own: a test's, which has the emulator beside it. Of those only who may tell threads
+    /// apart hears.
+    pub shares_process: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { whole_file_systems: true, privileges: true, targets: true, strict_order: false, records_max: 1_000_000 }
+        Self {
+            whole_file_systems: true,
+            privileges: true,
+            targets: true,
+            strict_order: false,
+            records_max: 1_000_000,
+            shares_process: false,
+        }
     }
 }
 
@@ -89,7 +99,7 @@ impl Source {
             epoll,
             mounts,
             look_at: None,
-            own: Own::new(),
+            own: Own::new(options.shares_process && options.privileges),
             gate,
             buffer: vec![0; BUFFER_BYTES],
             reused: 0,
@@ -304,6 +314,15 @@ impl<'a> Volumes<'a> {
             let tree = &volume.translation.tree;
             let (objects, names) = tree.size();
             (watched + tree.watched_count(), known + objects, bytes + names)
+        })
+    }
+
+    /// What was read of all of them.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.0.volumes.iter().flatten().fold(Tally::default(), |all, volume| Tally {
+            records: all.records + volume.tally.records,
+            merged: all.merged + volume.tally.merged,
         })
     }
 

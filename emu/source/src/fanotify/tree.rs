@@ -52,18 +52,20 @@ pub(super) struct Object {
     pub(super) inode: u64,
     /// What its watches ask for.
     pub(super) mask: Mask,
-    place: Option<Box<Place>>,
-    /// Where it was when it was watched, if it has no place.
-    path: Option<Box<[u8]>>,
     /// The directories in this one were looked for.
     knows_children: bool,
-    /// Those, if there is any.
-    children: Option<Box<Children>>,
+    rest: Option<Box<Rest>>,
 }
 
-/// By name.
+/// What few objects have, of which there may be a million.
 #[derive(Debug, Default)]
-struct Children(BTreeMap<Arc<[u8]>, u32>);
+struct Rest {
+    place: Option<Place>,
+    /// Where it was when it was watched, if it has no place.
+    path: Option<Box<[u8]>>,
+    /// The directories in it, by name.
+    children: BTreeMap<Arc<[u8]>, u32>,
+}
 
 /// The objects.
 #[derive(Debug, Default)]
@@ -110,7 +112,7 @@ impl Tree {
 
     /// How many objects are known, and how many bytes their names take.
     pub(super) fn size(&self) -> (usize, usize) {
-        let names = self.objects.iter().filter_map(|(_, object)| object.place.as_ref()).map(|place| place.name.len());
+        let names = self.objects.iter().filter_map(|(_, object)| object.place()).map(|place| place.name.len());
         (self.objects.len(), names.sum())
     }
 
@@ -143,26 +145,28 @@ impl Tree {
 
     /// Whether a path is needed to find this object again.
     pub(super) fn needs_path(&self, id: ObjectId) -> bool {
-        self.by_id(id).is_some_and(|object| object.place.is_none() && object.path.is_none())
+        self.by_id(id).is_some_and(|object| object.place().is_none() && object.path().is_none())
     }
 
     pub(super) fn set_path(&mut self, id: ObjectId, path: Option<Box<[u8]>>) {
         if let Some(object) = self.by_id_mut(id) {
-            object.path = path;
+            object.set_path(path);
         }
     }
 
     /// This object is watched no longer.
     pub(super) fn unwatch(&mut self, id: ObjectId) {
         // Before the way to them is gone.
-        let children = self.by_id_mut(id).and_then(|object| object.children.take());
-        for child in children.into_iter().flat_map(|children| children.0.into_values()) {
+        let rest = self.by_id_mut(id).and_then(|object| object.rest.as_mut());
+        let children = rest.map(|rest| std::mem::take(&mut rest.children)).unwrap_or_default();
+        for child in children.into_values() {
             self.displace(child);
             self.drop_if_idle(child);
         }
         self.excluding -= usize::from(self.by_id(id).is_some_and(Object::excludes));
         let Some(object) = self.by_id_mut(id) else { return };
-        (object.id, object.mask, object.path, object.knows_children) = (UNWATCHED, Mask::empty(), None, false);
+        (object.id, object.mask, object.knows_children) = (UNWATCHED, Mask::empty(), false);
+        object.set_path(None);
         let handle = object.handle.clone();
         self.watched -= 1;
         if let Some(slot) = self.slot_by(&handle) {
@@ -192,10 +196,10 @@ impl Tree {
         let name: Arc<[u8]> = name.into();
         let replaced = self
             .by_id_mut(directory)
-            .and_then(|object| object.children.get_or_insert_default().0.insert(Arc::clone(&name), slot));
+            .and_then(|object| object.rest.get_or_insert_default().children.insert(Arc::clone(&name), slot));
         if let Some(object) = self.objects.get_mut(slot as usize) {
-            object.place = Some(Box::new(Place { directory, name, link: Link::There }));
-            object.path = None;
+            let rest = object.rest.get_or_insert_default();
+            (rest.place, rest.path) = (Some(Place { directory, name, link: Link::There }), None);
         }
         if let Some(replaced) = replaced.filter(|replaced| *replaced != slot) {
             self.lose(replaced, Link::Replaced);
@@ -205,7 +209,7 @@ impl Tree {
     /// A directory was removed. It keeps its name for the events of those who have it open.
     pub(super) fn unlink(&mut self, child: &Handle) {
         let Some(slot) = self.slot_by(child) else { return };
-        let Some(place) = self.at(slot).and_then(|object| object.place.as_deref().cloned()) else { return };
+        let Some(place) = self.at(slot).and_then(Object::place).cloned() else { return };
         self.remove_child(&place, slot);
         self.lose(slot, Link::Removed);
     }
@@ -216,7 +220,7 @@ impl Tree {
         self.displace(slot);
         // Where it was is where it is not.
         if let Some(object) = self.objects.get_mut(slot as usize) {
-            object.path = None;
+            object.set_path(None);
         }
         self.drop_if_idle(slot);
     }
@@ -235,14 +239,13 @@ impl Tree {
 
     /// What stands under a name, as far as that is known.
     pub(super) fn child(&self, directory: ObjectId, name: &[u8]) -> Option<&Object> {
-        let children = self.by_id(directory)?.children.as_ref()?;
-        self.at(*children.0.get(name)?)
+        self.at(*self.by_id(directory)?.rest.as_ref()?.children.get(name)?)
     }
 
     /// Handles of the directories in one.
     pub(super) fn children(&self, directory: ObjectId) -> Vec<Handle> {
-        let children = self.by_id(directory).and_then(|object| object.children.as_ref());
-        let slots = children.into_iter().flat_map(|children| children.0.values());
+        let rest = self.by_id(directory).and_then(|object| object.rest.as_ref());
+        let slots = rest.into_iter().flat_map(|rest| rest.children.values());
         slots.filter_map(|slot| Some(self.at(*slot)?.handle.clone())).collect()
     }
 
@@ -251,14 +254,14 @@ impl Tree {
         let mut names: Vec<&[u8]> = Vec::new();
         let mut object = self.by_id(id)?;
         for _ in 0..DEPTH_MAX {
-            let Some(place) = &object.place else { break };
+            let Some(place) = object.place() else { break };
             if place.link != Link::There {
                 return None;
             }
             names.push(&place.name);
             object = self.by_id(place.directory)?;
         }
-        let mut path = object.path.as_ref()?.to_vec();
+        let mut path = object.path()?.to_vec();
         for name in names.iter().rev() {
             path.push(b'/');
             path.extend_from_slice(name);
@@ -284,10 +287,8 @@ impl Tree {
             id: UNWATCHED,
             inode: 0,
             mask: Mask::empty(),
-            place: None,
-            path: None,
             knows_children: false,
-            children: None,
+            rest: None,
         };
         // The kernel has fewer inodes in memory.
         let slot = self.objects.insert(object) as u32;
@@ -304,28 +305,30 @@ impl Tree {
 
     /// Out of its directory. If it is watched itself, it is found by its path from here on.
     fn displace(&mut self, slot: u32) {
-        let Some(place) = self.at(slot).and_then(|object| object.place.as_deref().cloned()) else { return };
+        let Some(place) = self.at(slot).and_then(Object::place).cloned() else { return };
         let path = self.at(slot).and_then(|object| self.path(object.id));
         self.remove_child(&place, slot);
         if let Some(object) = self.objects.get_mut(slot as usize) {
-            object.place = None;
-            object.path = path.map(Vec::into_boxed_slice);
+            if let Some(rest) = &mut object.rest {
+                rest.place = None;
+            }
+            object.set_path(path.map(Vec::into_boxed_slice));
         }
     }
 
     fn remove_child(&mut self, place: &Place, slot: u32) {
         let directory = self.by_id_mut(place.directory);
-        if let Some(children) = directory.and_then(|object| object.children.as_mut())
-            && children.0.get(&place.name) == Some(&slot)
+        if let Some(rest) = directory.and_then(|object| object.rest.as_mut())
+            && rest.children.get(&place.name) == Some(&slot)
         {
-            children.0.remove(&place.name);
+            rest.children.remove(&place.name);
         }
     }
 
     /// Its name is another's or nobody's.
     fn lose(&mut self, slot: u32, link: Link) {
         let Some(object) = self.objects.get_mut(slot as usize) else { return };
-        if let Some(place) = &mut object.place {
+        if let Some(place) = object.rest.as_mut().and_then(|rest| rest.place.as_mut()) {
             place.link = link;
         }
         self.removed.push_back(object.handle.clone());
@@ -338,7 +341,7 @@ impl Tree {
     }
 
     fn drop_if_idle(&mut self, slot: u32) {
-        let is_idle = self.at(slot).is_some_and(|object| !object.is_watched() && object.place.is_none());
+        let is_idle = self.at(slot).is_some_and(|object| !object.is_watched() && object.place().is_none());
         if is_idle && let Some(object) = self.objects.try_remove(slot as usize) {
             let hash = self.hasher.hash_one(&object.handle);
             if let Ok(entry) = self.by_handle.find_entry(hash, |other| *other == slot) {
@@ -350,7 +353,24 @@ impl Tree {
 
 impl Object {
     pub(super) fn place(&self) -> Option<&Place> {
-        self.place.as_deref()
+        self.rest.as_ref()?.place.as_ref()
+    }
+
+    fn path(&self) -> Option<&[u8]> {
+        self.rest.as_ref()?.path.as_deref()
+    }
+
+    fn set_path(&mut self, path: Option<Box<[u8]>>) {
+        if path.is_some() || self.rest.is_some() {
+            self.rest.get_or_insert_default().path = path;
+        }
+        if self
+            .rest
+            .as_ref()
+            .is_some_and(|rest| rest.place.is_none() && rest.path.is_none() && rest.children.is_empty())
+        {
+            self.rest = None;
+        }
     }
 
     pub(super) fn is_watched(&self) -> bool {
@@ -374,7 +394,7 @@ mod tests {
 
     #[test]
     fn an_object_is_small() {
-        assert!(size_of::<Object>() <= 80, "{}", size_of::<Object>());
+        assert!(size_of::<Object>() <= 56, "{}", size_of::<Object>());
     }
 
     fn handle(number: u8) -> Handle {

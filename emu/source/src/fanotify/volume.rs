@@ -84,6 +84,16 @@ pub(super) struct Volume {
     pub(super) translation: Translation,
     /// Slots of objects that were given numbers.
     numbered: u32,
+    pub(super) tally: Tally,
+}
+
+/// How many records were read, and how many of them stand for several events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// All.
+    pub records: u64,
+    /// Those that the kernel has merged; two of the same kind cannot be told from one.
+    pub merged: u64,
 }
 
 impl Volume {
@@ -107,7 +117,17 @@ impl Volume {
         };
         let device = group.marked().ok().and_then(|marked| marked.device);
         let translation = Translation::new(mark == MarkKind::FileSystem);
-        Ok(Self { key: target.key, group, mark, events, device, is_detached: false, translation, numbered: 0 })
+        Ok(Self {
+            key: target.key,
+            group,
+            mark,
+            events,
+            device,
+            is_detached: false,
+            translation,
+            numbered: 0,
+            tally: Tally::default(),
+        })
     }
 
     /// Watches an object, or one more time.
@@ -212,6 +232,8 @@ impl Volume {
                 if record.mask & libc::FAN_Q_OVERFLOW != 0 {
                     has_lost = true;
                 } else if !has_lost && !own.is(record.pid) {
+                    self.tally.records += 1;
+                    self.tally.merged += u64::from((record.mask & KINDS).count_ones() > 1);
                     self.translation.translate(&record, &records, sink);
                 }
             }
@@ -299,6 +321,9 @@ impl Volume {
         tree.gone(&handle);
     }
 }
+
+/// Events of which each is one of inotify's.
+const KINDS: u64 = Mask::IN_ALL_EVENTS.bits() as u64;
 
 /// What FIONREAD counts for each record.
 const RECORD_BYTES_MIN: usize = 24;

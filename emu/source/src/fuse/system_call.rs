@@ -98,6 +98,13 @@ impl SystemCall {
         by_path.contains(&self.number) || [libc::SYS_fchown, libc::SYS_fchownat].contains(&self.number)
     }
 
+    /// The mode is given, by chmod(2) and its like.
+    pub(super) fn sets_mode(self) -> bool {
+        const FCHMODAT2: i64 = 452;
+        let by_path = if cfg!(target_arch = "x86_64") { &[90][..] } else { &[] };
+        by_path.contains(&self.number) || [libc::SYS_fchmod, libc::SYS_fchmodat, FCHMODAT2].contains(&self.number)
+    }
+
     /// The object is named by a descriptor and not by a path.
     pub(super) fn is_by_descriptor(self) -> bool {
         let by_descriptor = [libc::SYS_fchmod, libc::SYS_fchown, libc::SYS_fsetxattr, libc::SYS_fremovexattr];

@@ -50,14 +50,22 @@ impl Information {
         self.text.lines().filter_map(|line| split_watch(line).map(|(wd, _)| wd)).collect()
     }
 
+    /// What each wd watches: number of the inode, and its file system as `stat(2)` has it, but where a file system (btrfs,
+    /// overlayfs) tells `stat` of another.
+    pub fn inodes(&self) -> impl Iterator<Item = (KernelWd, (u64, u64))> {
+        self.text.lines().filter_map(|line| {
+            let (wd, rest) = split_watch(line)?;
+            let field = |name| rest.split(' ').find_map(|part| u64::from_str_radix(part.strip_prefix(name)?, 16).ok());
+            let (inode, device) = (field("ino:")?, field("sdev:")?);
+            // The kernel's own form: twenty bits of minor number.
+            Some((wd, (libc::makedev((device >> 20) as u32, (device & 0xf_ffff) as u32), inode)))
+        })
+    }
+
     /// The device of a watch's object.
     #[must_use]
     pub fn device(&self, of: KernelWd) -> Option<u64> {
-        let (_, rest) = self.text.lines().filter_map(split_watch).find(|(wd, _)| *wd == of)?;
-        let number = rest.split(' ').find_map(|part| part.strip_prefix("sdev:"))?;
-        // The kernel's own form, with twenty bits for the minor number.
-        let number = u32::from_str_radix(number, 16).ok()?;
-        Some(libc::makedev(number >> 20, number & 0xf_ffff))
+        self.inodes().find(|(wd, _)| *wd == of).map(|(_, (device, _))| device)
     }
 
     /// The text for the descriptor of a program that has `flags`, in which the kernel's watches are shown as the program knows
@@ -115,6 +123,16 @@ mod tests {
     fn living_watches_are_hexadecimal() {
         let living = information().living();
         assert_eq!(living, BTreeSet::from([KernelWd(0x34d_71d6), KernelWd(2), KernelWd(1)]));
+    }
+
+    #[test]
+    fn inodes_are_those_of_stat() {
+        let inodes: Vec<_> = information().inodes().collect();
+        let device = libc::makedev(7, 0);
+        assert_eq!(
+            inodes,
+            [(KernelWd(0x34d_71d6), (device, 0x11)), (KernelWd(2), (device, 0xb)), (KernelWd(1), (device, 0xa))]
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The watched objects of one file system: where they are, and what was last seen of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{CStr, CString};
 
 use uinotify_core::{Kind, Mask, Object, ObjectId};
@@ -132,14 +132,25 @@ impl Catalogue {
         object.kind != Kind::Directory && above.is_some_and(Watched::wants_looks)
     }
 
-    /// A name of an object in a watched directory: of one that has lost the name by which it was known.
-    pub(super) fn other_place(&self, id: ObjectId) -> Option<Place> {
-        let identity = self.objects.get(&id)?.look.identity;
-        self.objects.iter().find_map(|(directory, object)| {
-            let entries = &object.directory.as_ref()?.listing.0;
-            let entry = entries.iter().find(|entry| entry.identity().is(&identity))?;
-            Some(Place { directory: *directory, name: entry.name.clone() })
-        })
+    /// Where objects stand in watched directories that are not missing.
+    pub(super) fn places_of(
+        &self,
+        sought: &BTreeSet<ObjectId>,
+        missing: &BTreeSet<ObjectId>,
+    ) -> BTreeMap<ObjectId, Place> {
+        let mut places = BTreeMap::new();
+        if sought.is_empty() {
+            return places;
+        }
+        for (directory, object) in self.objects.iter().filter(|(id, _)| !missing.contains(id)) {
+            let Some(listed) = &object.directory else { continue };
+            for entry in &listed.listing.0 {
+                if let Some(id) = self.find(&entry.identity()).filter(|id| sought.contains(id)) {
+                    places.entry(id).or_insert_with(|| Place { directory: *directory, name: entry.name.clone() });
+                }
+            }
+        }
+        places
     }
 
     /// Gives those in a directory their places there that have none yet.

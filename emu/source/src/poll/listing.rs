@@ -57,19 +57,20 @@ impl Listing {
         let mut compared = Compared::default();
         let mut before = std::mem::take(&mut self.0).into_iter().peekable();
         self.0.reserve_exact(found.len());
-        for Found { name, inode, kind } in found {
-            while let Some(gone) = before.next_if(|entry| entry.name < name) {
+        for Found { name, inode, kind } in &found {
+            while let Some(gone) = before.next_if(|entry| entry.name < *name) {
                 compared.gone.push(gone);
             }
             let place = self.0.len();
-            let entry = match before.next_if(|entry| entry.name == name) {
-                Some(entry) if entry.listed_inode == inode => entry,
+            let entry = match before.next_if(|entry| entry.name == *name) {
+                Some(entry) if entry.listed_inode == *inode => entry,
                 known => {
                     match known {
                         Some(entry) => compared.doubtful.push((place, entry)),
                         None => compared.new.push(place),
                     }
-                    Entry { name, listed_inode: inode, kind: kind.unwrap_or(Kind::File), look: None }
+                    // Made anew, so that names that are looked up one behind the other lie so too.
+                    Entry { name: name.clone(), listed_inode: *inode, kind: kind.unwrap_or(Kind::File), look: None }
                 }
             };
             self.0.push(entry);

@@ -36,6 +36,8 @@ struct Taking {
     changes: Changes,
     /// Objects that are not where they were.
     missing: BTreeSet<ObjectId>,
+    /// Those that were found elsewhere: whoever is moved to and fro meanwhile is found once.
+    found: BTreeSet<ObjectId>,
     /// A way into the file system, for handles; held no longer than the snapshot takes.
     mount: Option<OwnedFd>,
     /// Where in the names that have gone those of watched objects are, up to so many of them.
@@ -138,15 +140,19 @@ impl Volume {
         let look = self.facts.identify(object, c"", look);
         let path = path_of(object).ok_or(Errno::ENOENT)?;
         // The path of a deleted object, or of one in another mount name space, leads elsewhere or nowhere.
-        match self.facts.look_under(&path) {
-            Seen::This(found) if found.identity.is(&look.identity) => {}
-            _ => return Err(Errno::ENOENT),
-        }
-        let place = self.place_of(&path, &look);
-        let directory = match look.kind() {
-            Kind::Directory => Some(Box::new(self.first_listing(&path, &look)?)),
-            _ => None,
+        let is_it = |seen| matches!(seen, Seen::This(found) if found.identity.is(&look.identity));
+        let directory = if look.kind() == Kind::Directory {
+            let opened = open_directory(&path)?;
+            if !is_it(self.facts.look_at(&opened)) {
+                return Err(Errno::ENOENT);
+            }
+            Some(Box::new(self.first_listing(&opened, &look)?))
+        } else if is_it(self.facts.look_under(&path)) {
+            None
+        } else {
+            return Err(Errno::ENOENT);
         };
+        let place = self.place_of(&path, &look);
         let handle = Handle::of(object, self.facts.device).map(Box::new);
         let path = if place.is_some() { None } else { Some(path) };
         Ok(Watched { kind: look.kind(), mask, look, place, path, handle, directory, ticket })
@@ -165,14 +171,13 @@ impl Volume {
     }
 
     /// Each entry is looked at once, whatever is asked for: a number alone does not tell an object from a later one.
-    fn first_listing(&self, path: &CString, look: &Look) -> Result<Directory, Errno> {
-        let opened = open_directory(path)?;
+    fn first_listing(&self, opened: &OwnedFd, look: &Look) -> Result<Directory, Errno> {
         let now = Moment::now();
         let mut listed = Listed::first(times(look), now);
         let mut listing = Listing::default();
-        listing.update(list(&opened)?);
+        listing.update(list(opened)?);
         let length = listing.0.len();
-        listing.0.retain_mut(|entry| self.meet(&opened, entry));
+        listing.0.retain_mut(|entry| self.meet(opened, entry));
         if listing.0.len() < length {
             listed.unsettle();
         }
@@ -273,7 +278,7 @@ impl Volume {
     fn look(&mut self, id: ObjectId, extent: Extent, taking: &mut Taking) {
         let Some(object) = self.catalogue.get(id) else { return };
         let is_directory = object.kind == Kind::Directory;
-        let is_left_out = if is_directory { false } else { extent == Extent::Names };
+        let is_left_out = !is_directory && extent == Extent::Names;
         if is_left_out || self.catalogue.is_looked_at_from_above(id) || taking.missing.contains(&id) {
             return;
         }
@@ -316,7 +321,8 @@ impl Volume {
         let Some(object) = self.catalogue.get_mut(id) else { return };
         let Some(mut directory) = object.directory.take() else { return };
         let (is_looked_at, look) = (object.wants_looks(), object.look);
-        let into = Into { directory: id, depth: self.catalogue.depth(id) + 1, is_looked_at, looked: directory.looked };
+        let into =
+            Inside { directory: id, depth: self.catalogue.depth(id) + 1, is_looked_at, looked: directory.looked };
         let mut compared = None;
         if directory.listed.is_due(times(&look), now) {
             match list(opened) {
@@ -372,7 +378,7 @@ impl Volume {
     }
 
     /// Notes the names that are no more. What is new, or may be, is to be looked at: its place, and what was under that name.
-    fn tell_gone(&self, into: &Into, compared: Compared, taking: &mut Taking) -> Vec<(usize, Option<Entry>)> {
+    fn tell_gone(&self, into: &Inside, compared: Compared, taking: &mut Taking) -> Vec<(usize, Option<Entry>)> {
         taking.changes.gone.extend(compared.gone.iter().map(|entry| self.spot(into, entry)));
         let new = compared.new.into_iter().map(|at| (at, None));
         new.chain(compared.doubtful.into_iter().map(|(at, before)| (at, Some(before)))).collect()
@@ -381,7 +387,7 @@ impl Volume {
     /// Looks at an entry that was there before. False: it is gone.
     fn look_at_entry(
         &self,
-        into: &Into,
+        into: &Inside,
         opened: &OwnedFd,
         entry: &mut Entry,
         freshness: Freshness,
@@ -403,7 +409,10 @@ impl Volume {
                     let place = Some(Place { directory: into.directory, name: entry.name.clone() });
                     taking.changes.altered.push(Altered { object, place, old, new });
                 }
-                entry.look = Some(new);
+                // Memory that is only read stays in more caches.
+                if new != old {
+                    entry.look = Some(new);
+                }
             }
             (Seen::This(new), before) => {
                 let before = before.map(|_| self.spot(into, entry));
@@ -419,7 +428,7 @@ impl Volume {
         true
     }
 
-    fn spot(&self, into: &Into, entry: &Entry) -> Spot {
+    fn spot(&self, into: &Inside, entry: &Entry) -> Spot {
         let identity = entry.identity();
         Spot {
             place: Place { directory: into.directory, name: entry.name.clone() },
@@ -453,7 +462,7 @@ impl Volume {
         loop {
             // Whatever was found may lead to others.
             let before = taking.missing.len();
-            for id in self.all_from_above(&taking.missing) {
+            for id in self.highest_first(&taking.missing) {
                 taking.missing.remove(&id);
                 self.look_where_it_stands(id, taking);
             }
@@ -461,14 +470,17 @@ impl Volume {
             if taking.missing.len() < before {
                 continue;
             }
-            let mut has_found = false;
-            for id in self.all_from_above(&taking.missing) {
-                if self.find_by_another_name(id, taking) || self.find_by_handle(id, taking) {
+            let mut has_found = self.find_where_listed(taking);
+            for id in self.highest_first(&taking.missing) {
+                if has_found {
+                    break;
+                }
+                if !taking.found.contains(&id) && self.find_by_handle(id, taking) {
+                    taking.found.insert(id);
                     taking.missing.remove(&id);
                     self.look_where_it_stands(id, taking);
-                    has_found = true;
                     // One below is most likely found by its path.
-                    break;
+                    has_found = true;
                 }
             }
             if has_found {
@@ -481,15 +493,15 @@ impl Volume {
             lost.into_iter().for_each(|id| self.empty(id, taking));
             self.move_to_where_they_came(taking);
         }
-        let mut lost = self.all_from_above(&std::mem::take(&mut taking.missing));
+        let mut lost = self.highest_first(&std::mem::take(&mut taking.missing));
         lost.reverse();
         for id in lost {
             self.lose(id, taking);
         }
     }
 
-    /// Those above others first.
-    fn all_from_above(&self, ids: &BTreeSet<ObjectId>) -> Vec<ObjectId> {
+    /// Those with fewer directories above them first.
+    fn highest_first(&self, ids: &BTreeSet<ObjectId>) -> Vec<ObjectId> {
         let mut ids: Vec<_> = ids.iter().map(|id| (self.catalogue.depth(*id), *id)).collect();
         ids.sort_unstable();
         ids.into_iter().map(|(_, id)| id).collect()
@@ -502,7 +514,7 @@ impl Volume {
         let is_looked_at = object.wants_looks();
         let Some(directory) = &mut object.directory else { return };
         let listing = std::mem::take(&mut directory.listing);
-        let into = Into { directory: id, depth, is_looked_at, looked: directory.looked };
+        let into = Inside { directory: id, depth, is_looked_at, looked: directory.looked };
         for entry in &listing.0 {
             let spot = self.spot(&into, entry);
             let child =
@@ -567,16 +579,25 @@ impl Volume {
         taking.changes.altered.extend(altered);
     }
 
-    /// Finds a file by another link, in a watched directory.
-    fn find_by_another_name(&mut self, id: ObjectId, taking: &mut Taking) -> bool {
-        if self.kind(id) == Some(Kind::Directory) || self.links_before(id, taking) < 2 {
-            return false;
+    /// Finds objects where they stood before they were missed: by another link, or where the directory is watched only since they came there.
+    fn find_where_listed(&mut self, taking: &mut Taking) -> bool {
+        let sought = taking.missing.difference(&taking.found).copied().collect();
+        let places = self.catalogue.places_of(&sought, &taking.missing);
+        for (id, place) in &places {
+            let has_links = self.kind(*id) != Some(Kind::Directory) && self.links_before(*id, taking) > 1;
+            let Some(object) = self.catalogue.get_mut(*id) else { continue };
+            (object.place, object.path) = (Some(place.clone()), None);
+            if !has_links {
+                taking.changes.strayed.push(Object { id: *id, kind: object.kind });
+            }
+            taking.missing.remove(id);
+            taking.found.insert(*id);
         }
-        let Some(place) = self.catalogue.other_place(id) else { return false };
-        if let Some(object) = self.catalogue.get_mut(id) {
-            (object.place, object.path) = (Some(place), None);
+        let has_found = !places.is_empty();
+        for (id, _) in places {
+            self.look_where_it_stands(id, taking);
         }
-        true
+        has_found
     }
 
     /// Finds an object by its handle, where this process may, and takes on its path.
@@ -658,7 +679,7 @@ fn is_mounted(device: u64) -> Option<bool> {
 
 /// The directory that is looked into.
 #[derive(Clone, Copy, Debug)]
-struct Into {
+struct Inside {
     directory: ObjectId,
     depth: u32,
     /// Its entries are looked at each time.

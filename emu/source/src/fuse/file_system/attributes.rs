@@ -1,6 +1,6 @@
 //! Attributes, read and set.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -50,8 +50,16 @@ impl FileSystem {
         // Nothing at all: chown(-1, -1), or the kernel lets us clear such bits before a fallocate.
         let is_empty = set == Attributes { handle: set.handle, ..Attributes::default() };
         let had_set_ids = (set.size.is_some() || is_empty) && Status::of(&object)?.has_set_ids();
-        if let Some(mode) = set.mode {
-            set_mode(&object, mode)?;
+        let mut has_set_mode = set.mode.is_some();
+        if let Some(mode) = set.mode
+            && let Err(error) = set_mode(&object, mode)
+        {
+            if error != Errno::EPERM || !self.clears_bits_of_a_write(&object, mode, asker)? {
+                return Err(error);
+            }
+            // A truncation does it by itself.
+            has_set_mode = set.size.is_none() && set_mode(&object, mode).is_ok();
+            self.identity.take_on(asker)?;
         }
         if set.uid.is_some() || set.gid.is_some() {
             fchownat(&object, c"", set.uid.map(Uid::from_raw), set.gid.map(Gid::from_raw), AtFlags::AT_EMPTY_PATH)?;
@@ -81,7 +89,7 @@ impl FileSystem {
         };
         let change = Change {
             owner: set.uid.is_some() || set.gid.is_some(),
-            mode: set.mode.is_some() || had_set_ids && !status.has_set_ids(),
+            mode: has_set_mode || had_set_ids && !status.has_set_ids(),
             size: set.size.is_some(),
             accessed: set.accessed.is_some() && set.size.is_none(),
             modified: set.modified.is_some() && set.size.is_none(),
@@ -95,6 +103,17 @@ impl FileSystem {
         }
         self.reply.attributes(&status, self.numbering, self.attributes_hold(node, &status));
         Ok(Answer::Reply(Given::Nothing))
+    }
+
+    /// Whether the kernel asks for a mode in the name of one who writes, and may not change it: before FUSE 7.26, where it does not leave the
+    /// clearing of set-user-ID bits to us, it asks for that by itself. Afterwards this thread has its own rights.
+    fn clears_bits_of_a_write(&mut self, object: &OwnedFd, mode: u32, asker: Asker) -> Result<bool, Errno> {
+        const SET_IDS: u32 = libc::S_ISUID | libc::S_ISGID;
+        self.identity.own();
+        let status = Status::of(object)?;
+        let (before, after) = (status.mode & 0o7777, mode & 0o7777);
+        let clears = before & !SET_IDS == after & !SET_IDS && after & !before == 0 && status.has_set_ids();
+        Ok(clears && SystemCall::of(asker.thread).is_some_and(|call| !call.sets_mode()))
     }
 
     pub(super) fn access(&mut self, node: NodeId, mask: i32, asker: Asker) -> Result<Answer, Errno> {
