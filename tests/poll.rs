@@ -124,7 +124,7 @@ fn run(name: &str, way: Way) -> Result<()> {
     let [uinotify, program] = within_reach(room.path())?;
     let mut command = Command::new(uinotify);
     let interval = way.interval.unwrap_or("1h");
-    command.args(["run", "--source", "poll", "--poll-interval", interval, "--"]);
+    command.args(["run", "--interpose", "preload", "--source", "poll", "--poll-interval", interval, "--"]);
     command.arg(program).args([ACT, name]).arg(&folder);
     command.env("XDG_RUNTIME_DIR", room.path()).env_remove("UINOTIFY_SOCKET").env_remove("LD_PRELOAD");
     if way.as_nobody {
