@@ -17,6 +17,9 @@ use crate::{nested, run, trace};
 /// Exit status of a replay in which the program has departed from the recording.
 pub const EXIT_DEPARTED: u8 = 3;
 
+/// The longest name.
+const NAME_BYTES_MAX: usize = 255;
+
 /// A path of the recording, and where that is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moved {
@@ -68,7 +71,12 @@ fn read(file: &Path, moved: &[Moved]) -> anyhow::Result<Vec<(usize, Record)>> {
     let named = || file.display().to_string();
     let recorded = trace::read(BufReader::new(File::open(file).with_context(named)?)).with_context(named)?;
     let mut records: Vec<_> = recorded.lines.into_iter().zip(recorded.records).collect();
-    for (_, record) in &mut records {
+    for (line, record) in &mut records {
+        if let What::Event { name, .. } = &record.what
+            && (name.0.len() > NAME_BYTES_MAX || name.0.iter().any(|byte| [b'/', 0].contains(byte)))
+        {
+            bail!("{}: line {line} has a name of more than {NAME_BYTES_MAX} bytes, or with a slash", file.display());
+        }
         if let What::AddWatch { path, .. } = &mut record.what
             && let Some(now) = moved.iter().find_map(|moved| moved.apply(&path.0))
         {

@@ -217,9 +217,11 @@ pub(super) fn departures_are_told_with_their_lines() -> Outcome {
 pub(super) fn what_cannot_be_replayed_is_named() -> Outcome {
     let room = Room::new();
     fs::write(room.path("cut"), CUT.replace("\"wd\":40", "\"wd\":forty"))?;
+    fs::write(room.path("long"), CUT.replace("\"new\"", &format!("\"{}\"", "n".repeat(256))))?;
     for (line, said) in [
         ("replay none -- true", "none: No such file or directory"),
         ("replay cut -- true", "cut: line 4 is no record: "),
+        ("replay long -- true", "long: line 7 has a name of more than 255 bytes"),
         ("replay --source poll cut -- true", "in a replay all events come from the recording"),
     ] {
         assert_eq!(room.uinotify(line).status()?.code(), Some(125), "{line}");
