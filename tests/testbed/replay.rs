@@ -241,14 +241,17 @@ pub(super) fn events_take_their_time_when_told() -> Outcome {
         .map(|line| format!("{line}\n"))
         .collect();
     fs::write(room.path("cut"), cut.replace("\"time_us\":8", "\"time_us\":300008"))?;
-    let mut puppet = room.puppet(&format!("replay --real-time --map /recorded/a={} cut", a.display()));
-    let instance = puppet.does("init 0");
-    let before = Instant::now();
-    assert_eq!(puppet.add(&instance, &a, libc::IN_CREATE), "40");
-    assert_eq!(puppet.read(&instance), "90:100:new");
-    assert_eq!(puppet.read(&instance), "40:8000");
-    let took = before.elapsed();
-    assert!(took >= Duration::from_millis(300), "{took:?}");
+    for way in ["auto", "seccomp", "seccomp,reads"] {
+        let options = format!("--real-time --interpose {way} --map /recorded/a={}", a.display());
+        let mut puppet = room.puppet(&format!("replay {options} cut"));
+        let instance = puppet.does("init 0");
+        let before = Instant::now();
+        assert_eq!(puppet.add(&instance, &a, libc::IN_CREATE), "40");
+        assert_eq!(puppet.read(&instance), "90:100:new", "{way}");
+        assert_eq!(puppet.read(&instance), "40:8000", "{way}");
+        let took = before.elapsed();
+        assert!(took >= Duration::from_millis(300), "{way}: {took:?}");
+    }
     Ok(())
 }
 

@@ -297,6 +297,7 @@ impl Emulator {
                 self.tell_word(id, target, notification, RequestKind::Count, argument);
             }
             Some(Call::Read { fd, buffer, count }) => {
+                self.feed_replay();
                 let count = usize::try_from(count).unwrap_or(usize::MAX);
                 let (notification, target) = (*notification, Arc::clone(target));
                 let reader = Reader { notification, target, session: id, fd, buffer, count };

@@ -92,7 +92,7 @@ impl Emulator {
     pub(super) fn replay_call(&mut self, id: u64, request: &Request<'_>) -> Option<Errno> {
         self.replaying.as_ref()?;
         // Whoever asks may have read before.
-        self.feed();
+        self.feed_replay();
         let now = self.now();
         let replaying = self.replaying.as_mut()?;
         replaying.call = replaying.plan.called(id, &Call::of(request)?, now);
@@ -116,7 +116,7 @@ impl Emulator {
             replaying.tell();
         }
         // What came at once when it was recorded is there when the program goes on.
-        self.feed();
+        self.feed_replay();
     }
 
     /// An instance was closed.
@@ -128,7 +128,7 @@ impl Emulator {
     }
 
     /// Queues what is due. What has to happen before there is more.
-    fn feed(&mut self) -> Next {
+    pub(super) fn feed_replay(&mut self) -> Next {
         loop {
             let now = self.now();
             let Self { replaying, sessions, tools, .. } = self;
@@ -175,7 +175,11 @@ impl Emulator {
         if self.replaying.is_none() {
             return timeout;
         }
-        let wait = match self.feed() {
+        let next = self.feed_replay();
+        self.trace_events();
+        // Nobody else looks for them before the wait is over.
+        self.serve_readers();
+        let wait = match next {
             Next::Read(_) => LOOK_FOR_READS,
             // Rounded up: before its time there is nothing to do.
             Next::Time(due) => Duration::from_micros(due.saturating_sub(self.now())) + Duration::from_millis(1),
