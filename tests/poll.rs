@@ -124,7 +124,7 @@ fn run(name: &str, way: Way) -> Result<()> {
     let [uinotify, program] = within_reach(room.path())?;
     let mut command = Command::new(uinotify);
     let interval = way.interval.unwrap_or("1h");
-    command.args(["run", "--source", "poll", "--poll-interval", interval, "--"]);
+    command.args(["run", "--interpose", "preload", "--source", "poll", "--poll-interval", interval, "--"]);
     command.arg(program).args([ACT, name]).arg(&folder);
     command.env("XDG_RUNTIME_DIR", room.path()).env_remove("UINOTIFY_SOCKET").env_remove("LD_PRELOAD");
     if way.as_nobody {
@@ -534,8 +534,8 @@ fn changed_elsewhere(folder: &Path) -> Result<()> {
     // SAFETY: the buffer outlives the call, which writes at most its length.
     let length = unsafe { uinotify_harness::raw::system_call(libc::SYS_read, arguments) }.unwrap_or(0);
     let of_changes = libc::IN_MODIFY | libc::IN_CREATE | libc::IN_MOVED_FROM | libc::IN_MOVED_TO | libc::IN_DELETE;
-    let seen = Records::new(&bytes[..length as usize]).any(|record| record.mask & of_changes != 0);
-    ensure!(!seen, "the kernel has seen it too: nothing is shown by this");
+    let seen: Vec<_> = Records::new(&bytes[..length as usize]).filter(|record| record.mask & of_changes != 0).collect();
+    ensure!(seen.is_empty(), "the kernel has seen it too: nothing is shown by this: {seen:?}");
     Ok(())
 }
 

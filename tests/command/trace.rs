@@ -8,7 +8,7 @@ use libtest_mimic::Trial;
 
 use uinotify_host::trace::{Outcome as Became, Record, What};
 
-use crate::room::{Outcome, Room, helper_command};
+use crate::room::{Outcome, Room, eventually, helper_command};
 
 /// Debian's name of the browser.
 const BROWSER: &str = "chromium";
@@ -27,6 +27,9 @@ pub(super) fn calls_and_events_are_told() -> Outcome {
     let ended = room.run(&options, &command);
     assert_eq!((ended.status, &*ended.stderr), (Some(0), ""));
 
+    // The emulator outlives the program for a moment.
+    let is_whole = || fs::read_to_string(&json).is_ok_and(|text| text.ends_with("\"what\":\"close\"}\n"));
+    eventually("the end of the instance is told", is_whole)?;
     let lines = fs::read_to_string(&json)?;
     let (head, lines) = lines.split_once('\n').ok_or("a first line")?;
     assert!(head.starts_with(r#"{"format":"uinotify-trace","version":1,"#), "{head}");

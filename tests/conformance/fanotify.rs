@@ -19,6 +19,9 @@ use crate::{Subjects, Unmet, cases};
 /// What differs on this source: the case, and the row of docs/differences.md.
 type Different = (&'static str, &'static str);
 
+/// How a case is compared.
+type Check = fn(&Subjects, &Case) -> Result<(), Failed>;
+
 /// Though settled after each operation.
 const DIFFERENT: &[Different] = &[
     ("FD-9 RLIMIT_NOFILE reached is EMFILE", "DIFF-2"),
@@ -39,6 +42,7 @@ const DIFFERENT_IN_CLASS: &[Different] = &[
     ("OVERFLOW-4 a further overflow event only after the first was read", "DIFF-50"),
     ("OVERFLOW-5 one read keeps the queue full, the second opens it", "DIFF-50"),
     ("OVERFLOW-6 everything is lost in a full queue, IN_IGNORED too", "DIFF-50"),
+    ("OVERFLOW-2 OVERFLOW-6 the loop of a restore without the ioctl floods the queue with IN_IGNORED", "DIFF-50"),
     ("EVENT-5 a watch for IN_ATTRIB alone gets a truncation that clears set-user-ID as one event", "DIFF-54"),
     ("EVENT-8 FIFO: writing is told to its own watch only, opening, closing and its times to both", "DIFF-55"),
     ("EXCL-1 EXCL-2 write of an unlinked file is silent, ftruncate and fchmod are not", "DIFF-56"),
@@ -56,9 +60,6 @@ pub(crate) fn strict_kind(executor: PathBuf) -> Kind {
     let arguments = ["--source", "fanotify", "--order", "strict"].map(Into::into).into();
     Kind::emulated(executor, env!("CARGO_BIN_EXE_uinotify").into(), arguments)
 }
-
-/// Runs a case, and compares.
-type Check = fn(&Subjects, &Case) -> Result<(), Failed>;
 
 pub(crate) fn trials(subjects: &Arc<Subjects>, unmet: &mut Unmet, quiet: bool) -> Vec<Trial> {
     let mut trials = vec![Trial::test("fanotify: differences are those of cases", differences_are_of_cases)];

@@ -112,7 +112,9 @@ impl Scene {
     /// uinotify on the old kernel, with its protocol of FUSE.
     pub(super) fn uinotify(&self, arguments: &[&str]) -> Command {
         let mut command = self.room.command(uinotify(), arguments);
-        self.kernel.limit_fuse(&mut command, &self.double, &self.room.path("journal"));
+        if self.is_doubled {
+            self.kernel.limit_fuse(&mut command, &self.double, &self.room.path("journal"));
+        }
         self.kernel.confine(&mut command);
         command
     }

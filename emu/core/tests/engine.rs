@@ -634,3 +634,39 @@ fn queued_events_stand_apart_when_told() {
     assert_eq!(engine.queue_event(group, Event::overflow(), true), Some(Pushed::Overflowed));
     assert_eq!(queued(&engine, group), [(7, OPEN), (7, OPEN), (-1, Mask::IN_Q_OVERFLOW.bits())]);
 }
+
+/// What is held back is counted and noted once it has come.
+#[test]
+fn what_was_held_is_counted_when_it_comes() {
+    let mut engine = Engine::new(Config::default());
+    let group = engine.create_group(OwnerId(0), Limits::default()).unwrap();
+    let wd = engine.add_watch(group, ObjectId(1), AddMask::new(0xfff).unwrap()).unwrap().wd;
+    engine.keep_history();
+    engine.set_arrivals(group, |arrivals| arrivals.set_delay(uinotify_core::Delay::Events(1)));
+    let deliver = |engine: &mut Engine, mask| engine.deliver(group, wd, Delivery { mask, ..Delivery::default() });
+    for mask in [0x20, 0x20, 0x1] {
+        deliver(&mut engine, mask);
+    }
+    assert_eq!(engine.poll_output(), Some(Output::Readable(group)));
+    engine.release(group);
+    let became: Vec<_> = engine
+        .take_history()
+        .into_iter()
+        .filter_map(|happening| match happening {
+            Happening::Came { event, pushed, .. } => Some((event.mask, pushed)),
+            Happening::Read { .. } => None,
+        })
+        .collect();
+    let held = |others_came| Pushed::Held { others_came };
+    let expected = [
+        (0x20, held(false)),
+        (0x20, held(true)),
+        (0x20, Pushed::Queued),
+        (0x1, held(false)),
+        (0x20, Pushed::Merged),
+        (0x1, Pushed::Queued),
+    ];
+    assert_eq!(became, expected);
+    let totals = engine.totals(group);
+    assert_eq!((totals.queued, totals.merged, totals.lost), (2, 1, 0));
+}

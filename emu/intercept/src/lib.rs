@@ -2,7 +2,7 @@
 //!
 //! A seccomp filter in the program ([`Filter`]) stops a thread in the calls that are about inotify and hands them to whoever holds the
 //! [`Listener`]. What such a thread has is looked at while it waits ([`Target`]), and the path of a watch is resolved as it would resolve it
-//! ([`resolve`]). What the calls mean is not known here.
+//! ([`resolve()`]). What the calls mean is not known here.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod architecture;

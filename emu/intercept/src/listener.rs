@@ -42,7 +42,7 @@ pub enum Answered {
 }
 
 impl Listener {
-    /// Of a descriptor that [`install`](crate::install) gave.
+    /// Of a descriptor that [`install`](crate::install()) gave.
     ///
     /// # Errors
     ///

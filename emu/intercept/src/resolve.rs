@@ -53,7 +53,7 @@ pub struct Opened {
 /// What was found without waiting.
 #[derive(Debug)]
 pub enum Cached {
-    /// The object, if it is on a mount where there is no name that each process reads in its own way: see [`resolve`], which tells
+    /// The object, if it is on a mount where there is no name that each process reads in its own way: see [`resolve()`], which tells
     /// that of each.
     Opened {
         /// The object.
@@ -63,7 +63,7 @@ pub enum Cached {
         /// It is one.
         is_directory: bool,
     },
-    /// [`resolve`] has to look.
+    /// [`resolve()`] has to look.
     Unknown,
 }
 

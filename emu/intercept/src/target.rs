@@ -178,10 +178,12 @@ impl Target {
     /// The environment with which its program was executed, or what that has put in its place.
     #[must_use]
     pub fn environment(&self) -> Vec<u8> {
+        // As much as a program can be given by one who has the usual stack. What it says is in its memory may be any length.
+        const BYTES_MAX: u64 = 2 * 1024 * 1024;
         let mut bytes = Vec::new();
-        if let Some(mut file) = self.open("environ") {
+        if let Some(file) = self.open("environ") {
             // Half of it is what there is to be had.
-            let _ = file.read_to_end(&mut bytes);
+            let _ = file.take(BYTES_MAX).read_to_end(&mut bytes);
         }
         bytes
     }

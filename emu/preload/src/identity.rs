@@ -25,7 +25,8 @@ pub fn socket_identity(fd: i32) -> Option<u64> {
     const S_IFSOCK: u32 = 0o140_000;
     match raw::socket_cookie(fd) {
         Ok(cookie) => Some(cookie),
-        Err(Errno::NOPROTOOPT) => {
+        // The second by qemu's emulation of processes, which does not know the option.
+        Err(Errno::NOPROTOOPT | Errno::INVAL) => {
             let (_, inode, mode) = raw::file_identity(fd).ok()?;
             (mode & S_IFMT == S_IFSOCK).then_some(inode | FALLBACK)
         }

@@ -21,6 +21,7 @@ pub use handle::Handle;
 pub use marks::MarkKind;
 pub(crate) use mounts::Mounts;
 pub use records::{End, Identifier, Information, Record, Records};
+pub(crate) use scan::kind_of;
 pub use source::{Marked, Options, Source, Volumes, is_numbered};
 pub use tree::UNWATCHED;
 pub use volume::Tally;

@@ -18,6 +18,9 @@ use crate::place::Place;
 use crate::reply::error;
 use crate::status::PACKET_BYTES;
 
+/// Barriers that one client may have waiting.
+const BARRIERS_MAX: usize = 256;
+
 impl Emulator {
     /// The connection speaks the control protocol from now on, if whoever has made it may.
     pub(super) fn begin_control(&mut self, key: usize, peer: Peer, request: &Request<'_>) {
@@ -64,6 +67,11 @@ impl Emulator {
     fn control(&mut self, key: usize, id: u64, command: &Command) {
         match command {
             Command::Barrier {} => {
+                let control = self.connections.get(key).and_then(|connection| connection.control.as_ref());
+                if control.is_some_and(|control| control.barriers.len() >= BARRIERS_MAX) {
+                    let message = format!("{BARRIERS_MAX} barriers of this connection wait already");
+                    return self.answer_control(key, Some(id), Err(ControlError::new(Errno::EAGAIN, message)));
+                }
                 self.settle_all();
                 let waits = self.polled.barrier();
                 let control = self.connections.get_mut(key).and_then(|connection| connection.control.as_mut());

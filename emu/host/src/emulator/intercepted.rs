@@ -36,7 +36,7 @@ pub fn filters() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
 }
 
-/// Gives the emulator at the other end what [`install`](uinotify_intercept::install) gave, and returns when it answers the calls that the
+/// Gives the emulator at the other end what [`install`](uinotify_intercept::install()) gave, and returns when it answers the calls that the
 /// filter stops.
 ///
 /// # Errors
@@ -193,21 +193,21 @@ impl Emulator {
         if flags & !(libc::IN_NONBLOCK | libc::IN_CLOEXEC) != 0 {
             return self.answer_call(target, notification, Err(Errno::EINVAL));
         }
+        let Some(ids) = target.ids() else { return };
+        let peer = Peer { pid: ids.process, uid: ids.owner };
         match named_emulator(&target.environment()) {
             NamedEmulator::Kernel => return self.let_pass(notification),
-            NamedEmulator::At { socket, token } if !self.config.admission.is_by(&token) => {
+            // In the name of our own user only: to others it may answer what it would not answer them.
+            NamedEmulator::At { socket, token } if !self.config.admission.is_by(&token) && peer.is_ourselves() => {
                 interception.knows_others = true;
-                let listener = Arc::clone(&interception.listener);
-                let (process, notification) = (notification.thread, *notification);
-                return interception.workers.submit(process, move || {
+                let (listener, notification) = (Arc::clone(&interception.listener), *notification);
+                return interception.workers.submit(ids.process, move || {
                     open_elsewhere(&listener, &notification, (&socket, &token), flags);
                     None
                 });
             }
             NamedEmulator::None | NamedEmulator::At { .. } => {}
         }
-        let Some(ids) = target.ids() else { return };
-        let peer = Peer { pid: ids.process, uid: ids.owner };
         let fault = self.faults.of_call(FaultyCall::Init, 0, b"");
         if let Some(fault) = fault.or_else(|| self.replay_init(flags.cast_unsigned().into())) {
             self.trace_init(peer.pid, flags.cast_unsigned().into(), Err(fault));
@@ -269,7 +269,7 @@ impl Emulator {
                     return self.let_pass(notification);
                 }
                 let (listener, own) = (Arc::clone(&interception.listener), interception.own_rights);
-                let (process, notification) = (notification.thread, *notification);
+                let (process, notification) = (target.process(), *notification);
                 interception.workers.submit(process, move || {
                     pass_on(&listener, &notification, &target, own);
                     None
@@ -359,14 +359,15 @@ impl Emulator {
             if !interception.listener.is_waiting(notification.id) {
                 return Err(Errno::ESRCH);
             }
-            target.write(*buffer, &events).map(|()| length).inspect_err(|_| {
-                // Linux has taken the event by then that it could not copy, and no other.
-                unread = behind_the_first(&events);
-            })
+            // Linux copies one after the other, and has taken by then the one that it cannot copy.
+            while !unread.is_empty() {
+                let (at, rest) = (events.len() - unread.len(), behind_the_first(unread));
+                let record = &unread[..unread.len() - rest.len()];
+                unread = rest;
+                target.write(buffer.wrapping_add(at as u64), record)?;
+            }
+            Ok(length)
         });
-        if result.is_ok() {
-            unread = &[];
-        }
         // Whoever was disturbed has read nothing.
         let answered = interception.listener.answer(notification.id, result);
         let unread = if answered == Err(Errno::ENOENT) { &events[..] } else { unread };

@@ -25,6 +25,9 @@ use crate::told::Told;
 /// What no look can find.
 const NEVER_TOLD: Mask = Mask::IN_ACCESS.union(Mask::IN_OPEN).union(Mask::IN_CLOSE_WRITE).union(Mask::IN_CLOSE_NOWRITE);
 
+/// Watches that one instance may have waiting for a first look: each holds a descriptor, and takes a thread of the program.
+const AWAITED_MAX: usize = 256;
+
 /// The source, and who waits for it.
 #[derive(Debug, Default)]
 pub(super) struct Polled {
@@ -94,7 +97,7 @@ impl Emulator {
     ///
     /// # Errors
     ///
-    /// ENOSPC where the kernel has no room for a thread, with a line that says so. All else is told with the answer.
+    /// ENOSPC where the kernel has no room for a thread, with a line that says so; ENOMEM for more than can wait. All else is told with the answer.
     pub(super) fn begin_polled_watch(
         &mut self,
         id: u64,
@@ -106,6 +109,10 @@ impl Emulator {
         if let Some(refusal) = self.faults.of_call(Call::AddWatch, id, path) {
             self.burn_like_linux(id, object.as_fd(), path, refusal);
             return Err(refusal);
+        }
+        if self.polled.awaited.values().filter(|awaited| awaited.session == id).count() >= AWAITED_MAX {
+            self.complain(&|| format!("instance {id} has {AWAITED_MAX} watches that wait for a first look: no more"));
+            return Err(Errno::ENOMEM);
         }
         let call = self.add_watch_call(object.as_fd(), bits, path);
         let noted = paths::noted(path, object.as_fd()).into_owned();

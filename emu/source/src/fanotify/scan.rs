@@ -24,7 +24,7 @@ pub(super) fn is_special_under(path: &[u8], handle: &Handle) -> Option<bool> {
     Some(is_special && Handle::under(AT_FDCWD, &path).ok()? == *handle)
 }
 
-pub(super) fn kind_of(mode: u32) -> Kind {
+pub(crate) fn kind_of(mode: u32) -> Kind {
     match SFlag::from_bits_truncate(mode & libc::S_IFMT) {
         SFlag::S_IFDIR => Kind::Directory,
         SFlag::S_IFREG | SFlag::S_IFLNK => Kind::File,

@@ -2,6 +2,7 @@
 
 use uinotify_core::Kind;
 
+use crate::fanotify::kind_of;
 use crate::status::{Status, Time};
 
 /// Tells an inode from another one, and from a later one with its number.
@@ -72,14 +73,6 @@ impl Look {
     pub(super) fn differs(&self, other: &Self) -> bool {
         (self.changed, self.modified, self.size, self.mode) != (other.changed, other.modified, other.size, other.mode)
             || (self.links, self.uid, self.gid) != (other.links, other.uid, other.gid)
-    }
-}
-
-pub(super) fn kind_of(mode: u32) -> Kind {
-    match mode & libc::S_IFMT {
-        libc::S_IFDIR => Kind::Directory,
-        libc::S_IFREG | libc::S_IFLNK => Kind::File,
-        _ => Kind::Special,
     }
 }
 

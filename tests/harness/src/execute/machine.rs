@@ -29,8 +29,8 @@ pub(super) struct Machine {
 impl Machine {
     /// Does one operation. An error is a fault of the executor, never of the subject.
     pub(super) fn perform(&mut self, operation: &Operation) -> Result<Outcome> {
-        if matches!(operation, Operation::Poll { .. } | Operation::EpollWait { .. }) {
-            // What a raw wait sees is not settled.
+        if matches!(operation, Operation::Poll { .. } | Operation::EpollWait { .. } | Operation::Read { .. }) {
+            // What a raw wait or read sees is not settled.
             self.slots.iter().flatten().filter(|opened| opened.group).for_each(|group| bare::settle(group.number));
         }
         if let Some(outcome) = self.on_path(operation) {
