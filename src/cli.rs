@@ -15,12 +15,13 @@ use uinotify_host::{LimitOverrides, Mode, Order, Profile, SetNextWd, Sources};
 
 use crate::interpose::{self, Interpose};
 use crate::notice::notice;
+use crate::replay::Moved;
 use crate::run::EXIT_OWN_ERROR;
 use crate::settings::Settings;
 use crate::tree::Tree;
 use crate::{
     activation, barrier, checkpoint, conform, criu, cursor, doctor, dump, emulate, env, faults, fdinfo, images, inject,
-    log, manual, mount, number, process, ps, restore, run, serve, shim_file, top, trace, wait,
+    log, manual, mount, number, process, ps, record, replay, restore, run, serve, shim_file, top, trace, wait,
 };
 
 /// Exit status of a command other than `run` that has failed.
@@ -50,6 +51,15 @@ enum Command {
     ///
     /// Behind the last line stands a summary. The exit status is that of `run`.
     Trace(TraceArguments),
+    /// Run a program, and write its calls to inotify and all events to a file, for `replay` (docs/trace.md)
+    ///
+    /// The exit status is that of `run`.
+    Record(RecordArguments),
+    /// Run a program that is told what a recording has, whatever happens to files
+    ///
+    /// Its calls are compared with the recorded ones, have the same answers, and bring the same events. Where it departs from the recording is
+    /// said on standard error. The exit status is that of `run`, and 3 if it has departed.
+    Replay(ReplayArguments),
     /// Serve the inotify instances of many programs, until SIGTERM or Ctrl-C
     Serve(ServeArguments),
     /// Print what puts the programs of a shell under a server: eval "$(uinotify env --socket PATH)"
@@ -229,6 +239,41 @@ impl From<TraceArguments> for trace::Options {
     fn from(arguments: TraceArguments) -> Self {
         let TraceArguments { output, json, report, run } = arguments;
         Self { output, json, report, ..Self::new(run.into()) }
+    }
+}
+
+#[derive(Args)]
+struct RecordArguments {
+    /// What is written: lines of JSON, which may be cut and commented (#) by hand
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    #[command(flatten)]
+    run: RunArguments,
+}
+
+#[derive(Args)]
+struct ReplayArguments {
+    /// What `record` has written, or --trace-json
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// What the recording has as OLD, and all that is in it, is NEW now. May be given several times; the first that fits counts
+    #[arg(long, value_name = "OLD=NEW", value_parser = Moved::parse)]
+    map: Vec<Moved>,
+
+    /// Let as much time pass before each event as was recorded
+    #[arg(long)]
+    real_time: bool,
+
+    #[command(flatten)]
+    run: RunArguments,
+}
+
+impl From<ReplayArguments> for replay::Options {
+    fn from(arguments: ReplayArguments) -> Self {
+        let ReplayArguments { file, map, real_time, run } = arguments;
+        Self { run: run.into(), file, moved: map, is_in_real_time: real_time }
     }
 }
 
@@ -645,6 +690,7 @@ impl From<EmulatorArguments> for Settings {
                 ProfileArgument::El7 => Profile::El7,
             }),
             faults: arguments.faults.into(),
+            replay: None,
             log: arguments.log,
             traces: [(arguments.trace, TraceForm::Text), (arguments.trace_json, TraceForm::Json)]
                 .into_iter()
@@ -759,6 +805,8 @@ pub fn main() -> ExitCode {
             }
         },
         Command::Trace(arguments) => status_or_own_error(trace::run(arguments.into())),
+        Command::Record(arguments) => status_or_own_error(record::run(arguments.run.into(), arguments.file)),
+        Command::Replay(arguments) => status_or_own_error(replay::run(arguments.into())),
         Command::Serve(arguments) => serve(arguments).map_or_else(ExitCode::from, |()| ExitCode::SUCCESS),
         Command::Library => exit_code(library()),
         Command::Emulate(arguments) => emulate(&arguments).map_or_else(ExitCode::from, |()| ExitCode::SUCCESS),

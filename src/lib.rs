@@ -33,6 +33,8 @@ mod process;
 pub mod program;
 pub mod ps;
 mod reach;
+pub mod record;
+pub mod replay;
 pub mod restore;
 pub mod run;
 pub mod runtime_folder;

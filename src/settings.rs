@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use uinotify_host::fault::FaultPlan;
-use uinotify_host::{Admission, Config, Lifetime, LimitOverrides, Mode, Order, Profile, SetNextWd, Sources};
+use uinotify_host::{Admission, Config, Lifetime, LimitOverrides, Mode, Order, Profile, Recording, SetNextWd, Sources};
 
 use uinotify_host::trace::TraceFile;
 
@@ -27,6 +27,8 @@ pub struct Settings {
     pub limits: LimitOverrides,
     /// Calls that fail, and events that are lost or late.
     pub faults: FaultPlan,
+    /// What programs are shown again.
+    pub replay: Option<Recording>,
     /// Keep a log of calls and events, as it is kept where events are injected or faults are asked for.
     pub log: bool,
     /// How `INOTIFY_IOC_SETNEXTWD` is answered; as the profile has it if not given.
@@ -46,6 +48,7 @@ impl Settings {
             next_wd: self.next_wd,
             limits: self.limits,
             faults: self.faults.clone(),
+            replay: self.replay.clone(),
             shares_process: false,
             log: self.log || self.sources == Sources::Script || self.faults != FaultPlan::default(),
             setnextwd: self.setnextwd.unwrap_or(match profile {

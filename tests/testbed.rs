@@ -16,6 +16,8 @@ mod faults;
 mod libraries;
 #[path = "testbed/puppet.rs"]
 mod puppet;
+#[path = "testbed/replay.rs"]
+mod replay;
 #[path = "testbed/watchers.rs"]
 mod watchers;
 
@@ -82,6 +84,16 @@ fn main() -> ExitCode {
             watchers::watchdog_dies_of_a_number_that_is_used_again,
         ),
         with_watchdog("watchers::watchdog_says_nothing_of_an_overflow", watchers::watchdog_says_nothing_of_an_overflow),
+        Trial::test("replay::a_session_comes_again", replay::a_session_comes_again),
+        Trial::test("replay::a_cut_recording_is_followed", replay::a_cut_recording_is_followed),
+        Trial::test("replay::departures_are_told_with_their_lines", replay::departures_are_told_with_their_lines),
+        Trial::test("replay::what_cannot_be_replayed_is_named", replay::what_cannot_be_replayed_is_named),
+        Trial::test("replay::events_take_their_time_when_told", replay::events_take_their_time_when_told),
+        needing(
+            "replay::a_checkout_is_watched_again",
+            replay::inotifywait_or_git_is_missing,
+            replay::a_checkout_is_watched_again,
+        ),
         Trial::ignorable_test("libraries::c_header", libraries::c_header),
         Trial::ignorable_test("libraries::c_example", libraries::c_example),
         Trial::ignorable_test("libraries::python_package", libraries::python_package),
@@ -92,7 +104,12 @@ fn main() -> ExitCode {
 
 /// Ignored where this machine has no watchdog of the version whose behaviour is shown.
 fn with_watchdog(name: &'static str, test: fn() -> Outcome) -> Trial {
-    Trial::ignorable_test(name, move || match watchers::watchdog_is_missing() {
+    needing(name, watchers::watchdog_is_missing, test)
+}
+
+/// Ignored, with the reason, where this machine lacks something.
+fn needing(name: &'static str, is_missing: fn() -> Option<String>, test: fn() -> Outcome) -> Trial {
+    Trial::ignorable_test(name, move || match is_missing() {
         Some(reason) => {
             println!("ignored: {name}: {reason}");
             Ok(libtest_mimic::Completion::ignored_with(reason))

@@ -122,6 +122,12 @@ impl Puppet {
         self.does(&format!("add {instance} {mask} {}", path.display()))
     }
 
+    /// Has it end; the exit status of what it runs under.
+    pub(super) fn ends(mut self) -> Option<i32> {
+        drop(self.child.stdin.take());
+        self.child.wait().expect("it is our child").code()
+    }
+
     pub(super) fn read(&mut self, instance: &str) -> String {
         self.does(&format!("read {instance}"))
     }

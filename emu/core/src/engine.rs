@@ -314,14 +314,15 @@ impl Engine {
     }
 
     /// Queues an event as it is, whatever is watched: for tests of what a program makes of something that it never expects. It is
-    /// merged or lost like any other. One with IN_Q_OVERFLOW is [`Engine::source_overflowed`]. IN_IGNORED ends no watch.
-    pub fn queue_event(&mut self, group: GroupId, event: Event) -> Option<Pushed> {
+    /// merged or lost like any other, but not merged with the one before if it is `apart`. One with IN_Q_OVERFLOW is
+    /// [`Engine::source_overflowed`]. IN_IGNORED ends no watch.
+    pub fn queue_event(&mut self, group: GroupId, event: Event, apart: bool) -> Option<Pushed> {
         if event.is_overflow() {
             return self.source_overflowed(group);
         }
         let entry = self.groups.get_mut(&group)?;
         let copy = self.history.copy(&event);
-        let pushed = entry.queue.push(event, false);
+        let pushed = entry.queue.push(event, apart);
         self.history.came(group, copy, pushed, entry);
         note_readable(&mut self.outputs, group, entry, pushed);
         Some(pushed)

@@ -2,7 +2,7 @@
 
 use uinotify_core::engine::{Config, Delivery, Engine, GroupId, Limits, ObjectId, Output, OwnerId};
 use uinotify_core::snapshot::{EventV1, RestoreError, Snapshot, SnapshotV1, WatchV1};
-use uinotify_core::{AddMask, Errno, Happening, Mask, Pushed, Totals, Wd, allocator, queue};
+use uinotify_core::{AddMask, Errno, Event, Happening, Mask, Pushed, Totals, Wd, allocator, queue};
 
 const OWNER: OwnerId = OwnerId(1000);
 const OPEN: u32 = Mask::IN_OPEN.bits();
@@ -622,6 +622,17 @@ fn history_is_kept_on_demand() {
     assert_eq!(shown, expected);
     assert_eq!(engine.take_history(), []);
     assert_eq!(engine.totals(group), Totals { queued: 3, merged: 1, lost: 2 });
+}
+
+/// What a test queues merges as any other event does, unless it is to stand apart (MERGE-7).
+#[test]
+fn queued_events_stand_apart_when_told() {
+    let (mut engine, group) = engine();
+    let event = || Event { wd: Wd(7), mask: OPEN, cookie: 0, name: b"n"[..].into(), hidden: 0 };
+    let pushed: Vec<_> = [false, false, true].map(|apart| engine.queue_event(group, event(), apart)).into();
+    assert_eq!(pushed, [Pushed::Queued, Pushed::Merged, Pushed::Queued].map(Some));
+    assert_eq!(engine.queue_event(group, Event::overflow(), true), Some(Pushed::Overflowed));
+    assert_eq!(queued(&engine, group), [(7, OPEN), (7, OPEN), (-1, Mask::IN_Q_OVERFLOW.bits())]);
 }
 
 /// What is held back is counted and noted once it has come.

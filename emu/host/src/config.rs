@@ -7,6 +7,7 @@ use uinotify_source::fuse::Mode;
 use uinotify_wire::TOKEN_BYTES;
 
 use crate::fault::FaultPlan;
+use crate::replay::Recording;
 use crate::trace::TraceFile;
 
 /// An emulator's settings.
@@ -28,6 +29,8 @@ pub struct Config {
     pub order: Order,
     /// Calls that fail, and events that are lost or late.
     pub faults: FaultPlan,
+    /// What programs are shown again: for source `script`, as nothing else is to happen then.
+    pub replay: Option<Recording>,
     /// Other threads of this process are not the emulator's, but a test's.
     pub shares_process: bool,
     /// Keep the last calls and events, and count them all.

@@ -10,6 +10,7 @@ mod inquiries;
 mod intercepted;
 mod marked;
 mod polled;
+mod replaying;
 mod script;
 mod sessions;
 mod tracing;
@@ -94,6 +95,7 @@ pub struct Emulator {
     ends: HashMap<u64, u64>,
     script: Script,
     faults: Faults,
+    replaying: Option<Replaying>,
     may_have_waiters: bool,
     began: Instant,
     connections: Slab<Connection>,
@@ -177,6 +179,7 @@ impl Token {
 
 pub use intercepted::{filters, hand_over};
 use polled::{AnswerTo, Answered, Polled};
+use replaying::Replaying;
 use trees::AwaitedTrees;
 pub(crate) use waiters::Waiter;
 
@@ -193,6 +196,7 @@ impl Emulator {
         // Without the page every settling is a request: slower, and as exact.
         let page = SettlePage::new().ok();
         let faults = Faults::new(config.faults.clone());
+        let replaying = config.replay.as_ref().map(Replaying::new);
         let mut emulator = Self {
             config,
             limits: MachineLimits::open(),
@@ -209,6 +213,7 @@ impl Emulator {
             ends: HashMap::new(),
             script: Script::default(),
             faults,
+            replaying,
             may_have_waiters: false,
             began: Instant::now(),
             connections: Slab::new(),
@@ -279,6 +284,7 @@ impl Emulator {
                 timeout = if timeout.is_none() { wait_max } else { timeout.min(wait_max) };
             }
             timeout = self.shorten_for_delays(timeout);
+            timeout = self.replay_on(timeout);
             let are_ahead = self.trees.are_ahead();
             let waited = if are_ahead {
                 self.epoll.wait(&mut events, EpollTimeout::ZERO)
@@ -711,7 +717,7 @@ impl Emulator {
         if session.is_cut_off() {
             return self.close_session(id);
         }
-        let wants_writable = session.is_to_be_refilled(&self.tools.engine);
+        let wants_writable = session.is_to_be_refilled(&self.tools.engine) || session.is_followed;
         if session.set_wants_writable(wants_writable) {
             let mut event = EpollEvent::new(session.interest(), Token::End(id).encode());
             // The end is registered as long as the session lives.

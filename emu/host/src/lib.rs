@@ -23,6 +23,7 @@ mod paths;
 mod place;
 mod programs;
 mod refusal;
+mod replay;
 mod reply;
 mod sender;
 mod session;
@@ -43,6 +44,7 @@ pub use config::{Admission, Config, Lifetime, LimitOverrides, Order, SetNextWd, 
 pub use emulator::{Emulator, filters, hand_over};
 pub use fdinfo::{EmulatorAddress, query_fdinfo};
 pub use limits::{MachineLimits, UNLIMITED};
+pub use replay::Recording;
 pub use status::query_status;
 pub use uinotify_core::{Limits, Mask, Profile};
 pub use uinotify_source::fuse::{Device, Mode, Mount, MountOptions};

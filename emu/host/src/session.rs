@@ -80,6 +80,10 @@ pub(crate) struct Session {
     is_cut_off: bool,
     /// The reader takes the events with replies (`lull`).
     is_pulled: bool,
+    /// Somebody waits until its events are read. The kernel tells when the socket can be written, which each read says anew.
+    pub(crate) is_followed: bool,
+    /// Each read may bring the next event of a recording, so that whoever reads has to ask.
+    is_replayed: bool,
     /// A read may have to fail, of which only the emulator knows.
     may_fail_reads: bool,
     /// Events that were queued since the window was last filled.
@@ -158,6 +162,8 @@ impl Session {
                 wants_writable: false,
                 is_cut_off: false,
                 is_pulled: false,
+                is_followed: false,
+                is_replayed: false,
                 may_fail_reads: false,
                 arrived: 0,
             },
@@ -311,9 +317,18 @@ impl Session {
         }
     }
 
+    /// Whether a recording has events for this instance still.
+    pub(crate) fn set_replayed(&mut self, engine: &Engine, is_replayed: bool) {
+        if std::mem::replace(&mut self.is_replayed, is_replayed) != is_replayed
+            && let Some(line) = &self.line
+        {
+            line.set_more(self.has_more(engine), self.has_doubts());
+        }
+    }
+
     /// Is there anything that a program cannot see in the page?
     fn has_doubts(&self) -> bool {
-        self.must_ask || self.is_kernel_late || self.may_fail_reads
+        self.must_ask || self.is_kernel_late || self.may_fail_reads || self.is_replayed
     }
 
     /// Whether a tree has to be asked whether there is [anything](Self::will_be_told) left.
@@ -373,6 +388,7 @@ impl Session {
             && self.window.is_empty()
             && !self.must_ask
             && !self.may_fail_reads
+            && !self.is_replayed
             && tools.engine.queue_len(self.group) == 1
         {
             // Sending wakes a reader, who may run before this cycle has ended.

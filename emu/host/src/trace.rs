@@ -12,6 +12,7 @@ pub use record::{Outcome, Record, TRACE_FORMAT, TRACE_VERSION, What};
 pub use writer::{TraceFile, TraceForm};
 
 pub(crate) use log::Log;
+pub(crate) use record::{Quoted, errno_of, show_flags};
 pub(crate) use tracer::Tracer;
 pub(crate) use writer::Writer;
 

@@ -96,6 +96,8 @@ pub enum Command {
         #[serde(default = "log_entries")]
         last: usize,
     },
+    /// End a replay, and tell how often the program has departed from the recording.
+    EndReplay {},
 }
 
 /// The answer to [`Command::Log`].
@@ -129,7 +131,7 @@ pub(crate) const fn log_entries() -> usize {
 
 impl Command {
     /// The words that `do` may be.
-    pub(crate) const NAMES: [&str; 11] = [
+    pub(crate) const NAMES: [&str; 12] = [
         "barrier",
         "inject",
         "overflow",
@@ -141,6 +143,7 @@ impl Command {
         "delay",
         "clear_faults",
         "log",
+        "end_replay",
     ];
 }
 

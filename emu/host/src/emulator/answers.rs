@@ -28,9 +28,17 @@ impl Emulator {
         returned: &[u8],
         events: &mut Vec<u8>,
     ) -> Answered {
+        if let Some(recorded) = self.replay_call(id, request) {
+            descriptors.into_iter().for_each(close_apart);
+            let reply = error(recorded);
+            self.trace_call(id, request, &reply);
+            self.replay_answer(request, &reply);
+            return Answered::Now(reply);
+        }
         let answered = self.reply_to(id, request, descriptors, returned, events);
         if let Answered::Now(reply) = &answered {
             self.trace_call(id, request, reply);
+            self.replay_answer(request, reply);
         }
         answered
     }

@@ -127,6 +127,7 @@ impl Emulator {
                 serde_json::to_value(Report { counts, last, watches: self.watches_in_words() })
                     .map_err(|problem| ControlError::new(Errno::EIO, problem.to_string()))
             }
+            Command::EndReplay {} => self.end_replay(),
             // Not at once.
             Command::Barrier {} | Command::WaitForWatch { .. } => {
                 Err(ControlError::new(Errno::EINVAL, "this takes its time"))

@@ -110,8 +110,8 @@ impl Emulator {
         self.sessions.keys().copied().collect()
     }
 
-    /// For delays, in microseconds.
-    fn now(&self) -> u64 {
+    /// For delays and replays, in microseconds.
+    pub(super) fn now(&self) -> u64 {
         u64::try_from(Instant::now().duration_since(self.began).as_micros()).unwrap_or(u64::MAX)
     }
 

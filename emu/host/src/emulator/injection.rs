@@ -313,7 +313,7 @@ impl Emulator {
             return Err(invalid("an event with IN_Q_OVERFLOW has that bit, the wd -1, and nothing else"));
         }
         self.tell_session(id, |engine, group| {
-            engine.queue_event(group, event);
+            engine.queue_event(group, event, false);
         });
         Ok(json!({}))
     }

@@ -208,7 +208,8 @@ impl Emulator {
             }
             NamedEmulator::None | NamedEmulator::At { .. } => {}
         }
-        if let Some(fault) = self.faults.of_call(FaultyCall::Init, 0, b"") {
+        let fault = self.faults.of_call(FaultyCall::Init, 0, b"");
+        if let Some(fault) = fault.or_else(|| self.replay_init(flags.cast_unsigned().into())) {
             self.trace_init(peer.pid, flags.cast_unsigned().into(), Err(fault));
             return self.answer_call(target, notification, Err(fault));
         }
@@ -296,6 +297,7 @@ impl Emulator {
                 self.tell_word(id, target, notification, RequestKind::Count, argument);
             }
             Some(Call::Read { fd, buffer, count }) => {
+                self.feed_replay();
                 let count = usize::try_from(count).unwrap_or(usize::MAX);
                 let (notification, target) = (*notification, Arc::clone(target));
                 let reader = Reader { notification, target, session: id, fd, buffer, count };
@@ -525,8 +527,12 @@ impl Emulator {
                 Err(errno) => self.answer_call(target, notification, Err(errno)),
             };
         }
+        let request = Request { kind: RequestKind::AddWatch, argument: 0, word: mask, payload: path };
         let sought = Sought { object: object.as_fd(), is_plain_folder };
-        let added = self.add_watch_at_once(id, sought, mask, path);
+        let added = match self.replay_call(id, &request) {
+            Some(recorded) => Err(recorded),
+            None => self.add_watch_at_once(id, sought, mask, path),
+        };
         // Before the answer: an object that we still hold would outlive its last name, and its IN_DELETE_SELF come late.
         drop(object);
         self.answer_watch(id, target, notification, (mask, path), added);
@@ -541,7 +547,9 @@ impl Emulator {
         added: Result<Wd, Errno>,
     ) {
         let request = Request { kind: RequestKind::AddWatch, argument: 0, word: mask, payload: path };
-        self.trace_call(id, &request, &added.map_or_else(error, |wd| Reply::value(wd.0)));
+        let reply = added.map_or_else(error, |wd| Reply::value(wd.0));
+        self.trace_call(id, &request, &reply);
+        self.replay_answer(&request, &reply);
         self.answer_call(target, notification, added.map(|wd| wd.0.into()));
     }
 

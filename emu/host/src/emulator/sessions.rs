@@ -23,7 +23,8 @@ use crate::trees::is_observed;
 impl Emulator {
     pub(super) fn open_session(&mut self, key: usize, peer: Peer, request: &Request<'_>) {
         if self.admits(peer, request.payload)
-            && let Some(fault) = self.faults.of_call(Call::Init, 0, b"")
+            && let fault = self.faults.of_call(Call::Init, 0, b"")
+            && let Some(fault) = fault.or_else(|| self.replay_init(request.argument))
         {
             self.trace_init(peer.pid, request.argument, Err(fault));
             let refusal = Reply { flags: Reply::FINAL, ..error(fault) };
@@ -85,7 +86,7 @@ impl Emulator {
 
     /// `may_do_without` a kernel instance that is not to be had.
     fn make_session(&mut self, peer: Peer, flags: i32, may_do_without: bool) -> Result<OwnedFd, Errno> {
-        let limits = self.limits.with(self.config.limits, self.config.sources);
+        let limits = self.limits.with(self.replayed_limits(), self.config.sources);
         let group = self.tools.engine.create_group(OwnerId(peer.uid), limits).map_err(errno)?;
         let id = self.sessions_made + 1;
         // A process may have several emulators, as a test does.
@@ -116,6 +117,7 @@ impl Emulator {
         self.groups.insert(group, id);
         self.sessions_made = id;
         self.give_faults(id);
+        self.replay_opened(id);
         self.tell(&|| format!("instance {id} for process {} by {source}", peer.pid));
         Ok(theirs)
     }
@@ -164,7 +166,7 @@ impl Emulator {
     }
 
     /// Ends the sessions whose programs are gone.
-    fn close_ended_sessions(&mut self) {
+    pub(super) fn close_ended_sessions(&mut self) {
         let is_ended = |session: &Session| frame::has_hung_up(session.end());
         let ended: Vec<_> = self.sessions.iter().filter(|(_, session)| is_ended(session)).map(|(id, _)| *id).collect();
         for id in ended {
@@ -184,6 +186,7 @@ impl Emulator {
         }
         self.lulls.forget(id);
         self.faults.forget(id);
+        self.replay_closed(id);
         // A program may keep the kernel instance open, so that closing it would not take it out.
         if let Some(kernel) = session.kernel() {
             let _ = self.epoll.delete(kernel);

@@ -177,7 +177,7 @@ impl From<Pushed> for Outcome {
 }
 
 /// In quotes, with what would break the line escaped as in Rust.
-struct Quoted<'a>(&'a ByteString);
+pub(crate) struct Quoted<'a>(pub(crate) &'a ByteString);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -204,13 +204,13 @@ impl<T: fmt::Display> fmt::Display for Returned<'_, T> {
 }
 
 /// The errno of a name such as `ENOENT`.
-fn errno_of(name: &str) -> Option<Errno> {
+pub(crate) fn errno_of(name: &str) -> Option<Errno> {
     const LAST: i32 = 133;
     (1..=LAST).map(Errno::from_raw).find(|errno| format!("{errno:?}") == name)
 }
 
 /// Flags of `inotify_init1` by name.
-fn show_flags(flags: i32) -> String {
+pub(crate) fn show_flags(flags: i32) -> String {
     let names = [(libc::IN_NONBLOCK, "IN_NONBLOCK"), (libc::IN_CLOEXEC, "IN_CLOEXEC")];
     let mut shown: Vec<String> =
         names.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| (*name).to_owned()).collect();
