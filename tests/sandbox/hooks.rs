@@ -54,7 +54,7 @@ const ROWS: &[Row] = &[
     ("create", |at| done(create(&at.join("f"))), &["create f", "open f", "close f writable"]),
     ("open", |at| done(fs::File::open(at.join("f"))), &["open f", "close f"]),
     ("O_PATH", |at| done(open(&at.join("f"), OFlag::O_PATH, Mode::empty())), &[]),
-    ("truncate by open", |at| done(create(&at.join("f"))), &["open f", "change f: size", "close f writable"]),
+    ("truncate by open", |at| done(create(&at.join("f"))), &["open f, change f: size", "close f writable"]),
     (
         "write, read",
         |at| {
@@ -65,7 +65,7 @@ const ROWS: &[Row] = &[
             file.read_at(&mut [0; 4], 4)?;
             Ok(())
         },
-        &["open f", "change f: size", "modify f", "access f", "close f writable"],
+        &["open f, change f: size", "modify f", "access f", "close f writable"],
     ),
     ("stat, readlink, access", |at| done(fs::metadata(at.join("f"))), &[]),
     ("chmod", |at| Ok(fs::set_permissions(at.join("f"), fs::Permissions::from_mode(0o600))?), &["change f: mode"]),
@@ -86,7 +86,7 @@ const ROWS: &[Row] = &[
             let file = fs::OpenOptions::new().write(true).open(at.join("f"))?;
             Ok(fallocate(file, FallocateFlags::empty(), 0, 100)?)
         },
-        &["open f", "modify f", "close f writable"],
+        &["open f", "allocate f", "close f writable"],
     ),
     (
         "attribute",
