@@ -223,8 +223,10 @@ fn statx(directory: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<libc::sta
     let flags = flags | libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT;
     // SAFETY: all zeroes is a value of it.
     let mut status: libc::statx = unsafe { std::mem::zeroed() };
+    let number = directory.as_raw_fd();
+    // By number: glibc has it since 2.28, and the command is linked for older ones.
     // SAFETY: the path is a string, and the structure is the kernel's; both live through the call.
-    let result = unsafe { libc::statx(directory.as_raw_fd(), path.as_ptr(), flags, mask, &raw mut status) };
+    let result = unsafe { libc::syscall(libc::SYS_statx, number, path.as_ptr(), flags, mask, &raw mut status) };
     Errno::result(result)?;
     Ok(status)
 }

@@ -13,8 +13,7 @@ pub(super) struct Own {
 impl Own {
     /// Of the calling thread alone, or of its whole process.
     pub(super) fn new(thread_alone: bool) -> Self {
-        // SAFETY: takes nothing.
-        let thread = thread_alone.then(|| unsafe { libc::gettid() });
+        let thread = thread_alone.then(|| nix::unistd::gettid().as_raw());
         Self { process: std::process::id().cast_signed(), thread, latest: None }
     }
 

@@ -1,5 +1,6 @@
 //! Operations on the tree. None of them is made on an inotify descriptor on purpose.
 
+use std::os::fd::RawFd;
 use std::os::unix::fs::PermissionsExt;
 
 use super::call::{Argument, returned};
@@ -143,7 +144,7 @@ impl Machine {
                 let (from, to) = (self.number(*from), self.number(*to));
                 let own = std::ptr::null_mut();
                 // SAFETY: null offsets mean the descriptors' own.
-                let count = unsafe { libc::copy_file_range(from, own, to, own, *size, 0) };
+                let count = unsafe { copy_file_range()(from, own, to, own, *size, 0) };
                 returned(count as i64)
             }
             Operation::Sendfile { from, to, size } => {
@@ -234,4 +235,30 @@ fn install(path: &Path) -> Outcome {
         Ok(()) => Return::Value(0),
         Err(error) => Return::Error(error.raw_os_error().unwrap_or(libc::EIO)),
     })
+}
+
+type CopyFileRange =
+    unsafe extern "C" fn(RawFd, *mut libc::off64_t, RawFd, *mut libc::off64_t, usize, libc::c_uint) -> isize;
+
+/// The library's, or a shim's in front of it: glibc has it since 2.27, and the command is linked for older ones.
+fn copy_file_range() -> CopyFileRange {
+    // SAFETY: the name is a string.
+    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"copy_file_range".as_ptr()) };
+    if found.is_null() {
+        return copy_by_number;
+    }
+    // SAFETY: what has this name in a C library has this type.
+    unsafe { std::mem::transmute::<*mut libc::c_void, CopyFileRange>(found) }
+}
+
+unsafe extern "C" fn copy_by_number(
+    from: RawFd,
+    from_offset: *mut libc::off64_t,
+    to: RawFd,
+    to_offset: *mut libc::off64_t,
+    size: usize,
+    flags: libc::c_uint,
+) -> isize {
+    // SAFETY: as the caller says.
+    unsafe { libc::syscall(libc::SYS_copy_file_range, from, from_offset, to, to_offset, size, flags) as isize }
 }

@@ -40,8 +40,7 @@ impl Machine {
         let thread = std::thread::spawn(move || {
             // SAFETY: takes no pointer.
             let handle = unsafe { libc::pthread_self() };
-            // SAFETY: takes no pointer.
-            let id = unsafe { libc::gettid() };
+            let id = nix::unistd::gettid().as_raw();
             let told = announce.send(Thread { handle, id });
             // The sender lives until the call has returned: its end is how that is seen.
             let outcome = told.map_err(anyhow::Error::from).and_then(|()| call());
