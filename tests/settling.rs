@@ -5,7 +5,7 @@
 //!
 //! | Variable | Meaning |
 //! | --- | --- |
-//! | `UINOTIFY_ROUNDS` | rounds of all kinds outside trees together, 40000; in trees a third of that more |
+//! | `UINOTIFY_ROUNDS` | rounds of all kinds outside trees together, 20000; in trees a third of that more |
 //! | `UINOTIFY_SEED` | seed of the rounds, to see those of an earlier run again |
 
 use std::path::Path;
@@ -210,7 +210,7 @@ fn number(name: &str) -> Result<Option<u64>> {
 }
 
 fn rounds_in_all() -> Result<u64> {
-    Ok(number("UINOTIFY_ROUNDS")?.unwrap_or(40_000))
+    Ok(number("UINOTIFY_ROUNDS")?.unwrap_or(20_000))
 }
 
 fn seed() -> Result<u64> {

@@ -5,7 +5,7 @@
 //!
 //! | Variable | Meaning |
 //! | --- | --- |
-//! | `UINOTIFY_CASES` | random lists for each random trial, 60 |
+//! | `UINOTIFY_CASES` | random lists for each random trial, 40 |
 //! | `UINOTIFY_SEED` | seed of the random lists, to see those of an earlier run again |
 //! | `UINOTIFY_REPLAY` | a file with one list in JSON, as a failure prints it: run it and show its traces, the model's too |
 //! | `UINOTIFY_ARGUMENTS` | further arguments of `uinotify run`, separated by spaces |

@@ -15,7 +15,7 @@ use uinotify_harness::trace::Trace;
 use crate::{Subjects, Unmet, checkpoint, fanotify, fuse, model, polled};
 
 /// Random lists of each trial unless `UINOTIFY_CASES` says otherwise.
-const CASES: u32 = 60;
+const CASES: u32 = 40;
 /// Lists that the generator is judged by.
 const SAMPLE: usize = 100;
 /// A failing list is made smaller for this long.
