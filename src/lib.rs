@@ -41,6 +41,7 @@ pub mod runtime_folder;
 pub mod serve;
 pub mod settings;
 pub mod shim_file;
+mod signal_owner;
 mod socket;
 pub mod testbed;
 pub mod top;

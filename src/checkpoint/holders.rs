@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use uinotify_images::checkpoint::{Descriptor, Instance, SignalOwner};
 
 use crate::fdinfo;
+use crate::signal_owner::{F_GETOWN_EX, F_GETOWNER_UIDS, F_GETSIG, Owner};
 
 /// A descriptor that is a socket.
 #[derive(Clone, Copy, Debug)]
@@ -90,17 +91,9 @@ pub(crate) fn duplicate(pid: u32, fd: u32) -> Result<OwnedFd, Errno> {
 
 /// Who gets the signals of O_ASYNC; nothing if nobody does, or this kernel or user may not ask.
 fn signal_owner(Descriptor { pid, fd, .. }: Descriptor) -> Option<SignalOwner> {
-    #[repr(C)]
-    struct Owner {
-        kind: i32,
-        pid: i32,
-    }
-    const F_GETSIG: i32 = 11;
-    const F_GETOWN_EX: i32 = 16;
-    const F_GETOWNER_UIDS: i32 = 17;
     let socket = duplicate(pid, fd).ok()?;
     let number = socket.as_raw_fd();
-    let mut owner = Owner { kind: 0, pid: 0 };
+    let mut owner = Owner::default();
     // SAFETY: F_GETOWN_EX writes one such structure, which lives through the call.
     Errno::result(unsafe { libc::fcntl(number, F_GETOWN_EX, &raw mut owner) }).ok()?;
     // SAFETY: takes numbers only.

@@ -18,6 +18,7 @@ use super::{EXIT_CANNOT_EXECUTE, Handed, RunError, Signalled};
 use crate::inherited::Inherited;
 use crate::notice::notice;
 use crate::process;
+use crate::signal_owner::{F_OWNER_PGRP, F_SETOWN_EX, F_SETSIG, Owner};
 
 /// In the place of the errno of a program that could not be executed.
 const SANDBOX_FAILED: i32 = -1;
@@ -124,14 +125,6 @@ pub(super) fn spawn(
 
 /// Has this process, or its group, get the signals of a descriptor.
 fn signal_own(number: RawFd, Signalled { kind, signal }: Signalled) -> nix::Result<()> {
-    #[repr(C)]
-    struct Owner {
-        kind: i32,
-        pid: i32,
-    }
-    const F_SETSIG: i32 = 10;
-    const F_SETOWN_EX: i32 = 15;
-    const F_OWNER_PGRP: i32 = 2;
     if let Some(kind) = kind {
         let pid = if kind == F_OWNER_PGRP { getpgrp() } else { getpid() };
         let owner = Owner { kind, pid: pid.as_raw() };
